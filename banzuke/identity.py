@@ -1,0 +1,108 @@
+"""Who an agent is: a content hash over what decides its moves, and the fingerprint of a spec.
+
+Paths and names are in neither: a checkpoint copied elsewhere is the same agent, two files under one name are two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from banzuke.specs import CheckpointAgent, MaterialAgent, RandomAgent, Spec, UsiAgent, find_program
+
+ID_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """An agent's content hash and, where it has one, the hash of its file."""
+
+    agent_id: str
+    """16 hexadecimal digits; empty where the agent's files are gone."""
+    sha256: str | None
+    """Of the checkpoint's file or the engine's program."""
+    fault: str | None = None
+    """Why there is no ``agent_id``: one line."""
+
+
+def identify(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent) -> Identity:
+    """The identity of an agent as its files are now. Never raises for a missing file: that is ``fault``."""
+    try:
+        if isinstance(agent, CheckpointAgent):
+            sha256 = file_sha256(Path(agent.path))
+            return Identity(
+                agent_id=_hash({"kind": "checkpoint", "file": sha256, **_choice(agent)}), sha256=sha256
+            )
+        if isinstance(agent, UsiAgent):
+            program = file_sha256(find_program(agent.command[0], Path(agent.directory)))
+            return Identity(agent_id=_hash(_engine(agent, program)), sha256=program)
+    except OSError as error:
+        return Identity(
+            agent_id="", sha256=None, fault=f"{error.strerror or error}: {error.filename or agent.name}"
+        )
+    return Identity(agent_id=_hash(agent.model_dump(mode="json", exclude={"name"})), sha256=None)
+
+
+def spec_fingerprint(spec: Spec) -> str:
+    """A hash of everything in a spec that may not change while a run is resumed.
+
+    ``[limits]`` may change. What the agents are is compared agent by agent, through their ids; where their files and
+    the spec lie does not matter. The opening book and the suite count by content.
+    """
+    document = spec.model_dump(mode="json", exclude={"limits": True, "agents": True, "evaluate": {"suite"}})
+    document["agents"] = sorted(agent.name for agent in spec.agents)
+    openings = spec.tournament.openings
+    document["tournament"]["openings"] = None if openings is None else file_sha256(Path(openings))
+    suite = spec.evaluate.suite
+    document["evaluate"]["suite"] = None if suite is None else file_sha256(Path(suite))
+    return _hash(document)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, remembered for as long as its size and time stamp stay.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _file_sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _choice(agent: CheckpointAgent) -> dict[str, Any]:
+    return {
+        "format": agent.format,
+        "trained_max_plies": agent.trained_max_plies,
+        "temperature": agent.temperature,
+    }
+
+
+def _engine(agent: UsiAgent, program: str) -> dict[str, Any]:
+    def by_content(value: object) -> object:
+        if isinstance(value, str) and value and "\0" not in value and len(value) < 4096:
+            path = Path(agent.directory) / value
+            if path.is_file():
+                return {"file": file_sha256(path)}
+        return value
+
+    return {
+        "kind": "usi",
+        "program": {"version": agent.version} if agent.version is not None else program,
+        "arguments": [by_content(argument) for argument in agent.command[1:]],
+        "options": {name: by_content(value) for name, value in sorted(agent.options.items())},
+        "limit": agent.limit.model_dump(mode="json", exclude={"margin_ms"}),
+    }
+
+
+def _hash(document: dict[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]

@@ -1,0 +1,55 @@
+"""News of a running tournament for whoever watches in the same process. Nobody listening costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from banzuke.record import GameRecord
+
+
+class Listener(Protocol):
+    """Told what happens, from whatever thread it happens in. Must return at once and never raise."""
+
+    def on_stage(self, stage: str, detail: str) -> None:
+        """A stage of the pipeline has begun."""
+        ...
+
+    def on_plan(self, *, planned: int, counting: int) -> None:
+        """Playing begins: so many games in all, so many of them already have a counting result."""
+        ...
+
+    def on_records(self, records: Sequence[GameRecord]) -> None:
+        """These attempts are recorded."""
+        ...
+
+    def on_problem(self, text: str) -> None:
+        """Something went wrong that the run survives: one line."""
+        ...
+
+
+listeners: list[Listener] = []
+
+
+def announce_stage(stage: str, detail: str = "") -> None:
+    """Tell everybody that a stage begins."""
+    for listener in listeners:
+        listener.on_stage(stage, detail)
+
+
+def announce_plan(*, planned: int, counting: int) -> None:
+    """Tell everybody how much there is to play."""
+    for listener in listeners:
+        listener.on_plan(planned=planned, counting=counting)
+
+
+def announce_records(records: Sequence[GameRecord]) -> None:
+    """Tell everybody what was just recorded."""
+    for listener in listeners:
+        listener.on_records(records)
+
+
+def announce_problem(text: str) -> None:
+    """Tell everybody of something that went wrong and that the run survives."""
+    for listener in listeners:
+        listener.on_problem(text)

@@ -1,0 +1,268 @@
+"""A worker: a process of its own that plays what it is told over a pipe, and dies when that pipe closes.
+
+Started as ``python -m banzuke.workers.child``. It imports no Prefect and no Parquet, and torch only where its spec has
+a network. The parent is in charge of its life: it ignores Ctrl-C, and when the parent is gone it ends its whole
+process group at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from banzuke.clock import Clock
+from banzuke.errors import AgentError, AgentStallError
+from banzuke.games.shogi import rules_named
+from banzuke.match.game import Seat, play_game
+from banzuke.match.recording import Attempt, record_of, void_record
+from banzuke.outcome import Outcome, Side, Termination
+from banzuke.players.opening import open_player
+from banzuke.players.player import DECLARE_WIN, RESIGN
+from banzuke.specs import UsiAgent
+from banzuke.workers.deadline_board import DeadlineBoard, Phase
+from banzuke.workers.messages import (
+    ORDER,
+    REPORT,
+    Answer,
+    Leave,
+    Order,
+    Play,
+    Played,
+    Pose,
+    Posed,
+    Prepare,
+    Question,
+    Ready,
+    Report,
+)
+
+if TYPE_CHECKING:
+    from banzuke.games.rules import Board
+    from banzuke.players.player import Player
+    from banzuke.record import GameRecord
+    from banzuke.specs import Spec
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+OPEN_PLAYERS = 8
+"""Agents kept open at once; the one used longest ago makes room."""
+
+
+def main() -> None:
+    """Serve until told to leave, or until the parent is gone."""
+    arguments = _arguments()
+    _tie_life_to(arguments.parent)
+    orders_from, reports_to = _private_pipes()
+    orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(orders_from, orders), daemon=True).start()
+    worker = Worker(DeadlineBoard(arguments.board), reports_to)
+    if arguments.torch:
+        importlib.import_module("banzuke.players.checkpoint")
+        importlib.import_module("torch").set_num_threads(arguments.torch)
+    worker.report(Ready(pid=os.getpid()))
+    while not isinstance(order := orders.get(), Leave):
+        worker.carry_out(order)
+    worker.close_players()
+
+
+class Worker:
+    """The agents that are open here, and what is done with them: one game or one question at a time."""
+
+    def __init__(self, board: DeadlineBoard, reports_to: BinaryIO) -> None:
+        self.board = board
+        self.reports_to = reports_to
+        self.spec: Spec | None = None
+        self.players: dict[str, Player] = {}
+
+    def report(self, report: Report) -> None:
+        """Say something to the parent."""
+        self.reports_to.write(REPORT.dump_json(report) + b"\n")
+        self.reports_to.flush()
+
+    def carry_out(self, order: Order) -> None:
+        """Do one thing."""
+        if isinstance(order, Prepare):
+            self.close_players()
+            self.spec = order.spec
+        elif isinstance(order, Play) and self.spec is not None:
+            self.report(Played(record=self._play(order.attempt, self.spec)))
+        elif isinstance(order, Pose) and self.spec is not None:
+            self.report(Posed(answer=self._pose(order.question, self.spec)))
+        self.board.post(Phase.IDLE, float("inf"))
+
+    def close_players(self) -> None:
+        """Let go of every agent."""
+        for name in list(self.players):
+            self.players.pop(name).close()
+
+    def _play(self, attempt: Attempt, spec: Spec) -> GameRecord:
+        planned, limits = attempt.planned, spec.limits
+        names = {Side.FIRST: planned.first_agent, Side.SECOND: planned.second_agent}
+        started_at = datetime.now(UTC)
+        for side, name in names.items():
+            try:
+                self._open(name, spec, side, busy=set(names.values()))
+            except AgentError as error:
+                outcome = Outcome.void(Termination.AGENT_START, side, str(error))
+                return void_record(attempt, outcome, started_at=started_at, worker_pid=os.getpid())
+        seats = {side: self._seat(name, spec) for side, name in names.items()}
+        now = time.monotonic()
+        started_at = datetime.now(UTC)
+        result = play_game(
+            planned,
+            rules=rules_named(planned.game, planned.rules),
+            max_plies=spec.tournament.max_plies,
+            first=seats[Side.FIRST],
+            second=seats[Side.SECOND],
+            move_seconds=limits.move_seconds,
+            game_deadline=now + limits.game_seconds,
+            ready_deadline=now + min(limits.start_seconds, limits.game_seconds),
+            thinking=lambda side, deadline: self.board.post(Phase.THINKING, deadline, side),
+        )
+        if result.outcome.termination in _UNUSABLE_AFTER and result.outcome.fault is not None:
+            self._drop(names[result.outcome.fault])
+        devices = {seat.player.device for seat in seats.values()}
+        return record_of(attempt, result, started_at=started_at, device="+".join(sorted(devices)))
+
+    def _pose(self, question: Question, spec: Spec) -> Answer:
+        started = time.monotonic()
+        try:
+            player = self._open(question.agent, spec, Side.FIRST, busy={question.agent})
+        except AgentError as error:
+            return self._failed(question, error, started, opened=False)
+        if not question.position:
+            return Answer(
+                position_id=question.position_id,
+                status="ok",
+                move=None,
+                legal=True,
+                time_ms=_since(started),
+                description=getattr(player, "description", None),
+                epoch=getattr(player, "epoch", None),
+                step=getattr(player, "step", None),
+            )
+        return self._ask(player, question, spec)
+
+    def _ask(self, player: Player, question: Question, spec: Spec) -> Answer:
+        seat = self._seat(question.agent, spec)
+        rules = rules_named(spec.game, spec.tournament.rules)
+        board = rules.start(question.position, max_plies=spec.tournament.max_plies)
+        ready = time.monotonic() + spec.limits.start_seconds
+        self.board.post(Phase.OPENING, ready, Side.FIRST)
+        started = time.monotonic()
+        try:
+            player.new_game(side=Side.FIRST, seed=question.seed, deadline=ready)
+            started = time.monotonic()
+            deadline = started + question.seconds
+            self.board.post(Phase.THINKING, deadline, Side.FIRST)
+            choice = player.choose(
+                board, clock=Clock.start(seat.limit), opponent_clock=Clock.start(None), deadline=deadline
+            )
+        except AgentError as error:
+            self._drop(question.agent)
+            return self._failed(question, error, started, opened=True)
+        return Answer(
+            position_id=question.position_id,
+            status="ok",
+            move=choice.move,
+            legal=_is_answer(choice.move, board),
+            time_ms=choice.elapsed_ms if choice.elapsed_ms is not None else _since(started),
+        )
+
+    def _failed(self, question: Question, error: AgentError, started: float, *, opened: bool) -> Answer:
+        return Answer(
+            position_id=question.position_id,
+            status="timeout" if isinstance(error, AgentStallError) else "error",
+            move=None,
+            legal=False,
+            time_ms=_since(started),
+            detail=str(error),
+            opened=opened,
+        )
+
+    def _open(self, name: str, spec: Spec, side: Side, *, busy: set[str]) -> Player:
+        player = self.players.pop(name, None)
+        if player is None:
+            idle = [other for other in self.players if other not in busy]
+            for other in idle[: max(0, len(self.players) - OPEN_PLAYERS + 1)]:
+                self._drop(other)
+            deadline = time.monotonic() + spec.limits.start_seconds
+            self.board.post(Phase.OPENING, deadline, side)
+            player = open_player(spec.agent(name), deadline=deadline)
+        self.players[name] = player
+        return player
+
+    def _drop(self, name: str) -> None:
+        player = self.players.pop(name, None)
+        if player is not None:
+            player.close()
+
+    def _seat(self, name: str, spec: Spec) -> Seat:
+        agent = spec.agent(name)
+        return Seat(player=self.players[name], limit=agent.limit if isinstance(agent, UsiAgent) else None)
+
+
+def _is_answer(move: str, board: Board) -> bool:
+    if move == DECLARE_WIN:
+        return board.may_declare_win()
+    return move == RESIGN or board.is_legal(move)
+
+
+_UNUSABLE_AFTER = frozenset(
+    {Termination.AGENT_CRASH, Termination.AGENT_STALL, Termination.AGENT_START, Termination.GAME_TIMEOUT}
+)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="banzuke-worker", description=__doc__)
+    parser.add_argument("--parent", type=int, required=True, help="pid of the process in charge")
+    parser.add_argument("--board", type=int, required=True, help="file descriptor of the deadline board")
+    parser.add_argument("--torch", type=int, default=0, help="import torch, with so many threads")
+    return parser.parse_args()
+
+
+def _tie_life_to(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The two pipes to the parent, out of reach of whatever reads stdin or prints to stdout in this process."""
+    orders_from = os.fdopen(os.dup(0), "rb")
+    reports_to = os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return orders_from, reports_to
+
+
+def _receive(orders_from: BinaryIO, orders: queue.SimpleQueue[Order]) -> None:
+    for line in orders_from:
+        order = ORDER.validate_json(line)
+        orders.put(order)
+        if isinstance(order, Leave):
+            return
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
+
+
+if __name__ == "__main__":
+    main()

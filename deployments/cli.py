@@ -1,0 +1,318 @@
+"""The ``banzuke`` command. Says what went wrong in one line, and never shows a traceback for what a person can mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from banzuke import __version__
+from banzuke.errors import BanzukeError, RunChangedError, SpecError, UnknownRunError
+from banzuke.specs import LimitsSpec, Spec, load_spec
+
+if TYPE_CHECKING:
+    from tasks.summary import Summary
+
+OK, FAULT_OF_OURS, BAD_SPEC, DEGRADED = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="banzuke",
+    help="Rated tournaments for game-playing agents: every game kept, every rating with its error bar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Store = Annotated[
+    str, typer.Option("--store", metavar="URI", help="Where the games are: a folder or an fsspec URL.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of Prefect and of the tasks.")]
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The tournament, a TOML file.")]
+DEFAULT_STORE = "./banzuke-store"
+
+
+@app.command()
+def run(
+    spec: SpecFile,
+    *,
+    store: Store = DEFAULT_STORE,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run-id", metavar="ID", help="Name of the run; an earlier one is gone on with."),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, max=1024, help="Worker processes at once.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Play a tournament: evaluate the agents, play every game, rate, publish.
+
+    Exit code 0 if every agent was fit and every game counts, 3 if not; 2 if the spec is at fault.
+    """
+    from deployments.running import run_tournament  # noqa: PLC0415 - loads Parquet; --help does not need it
+
+    loaded = _with_concurrency(load_spec(spec), concurrency)
+    started = time.monotonic()
+    chosen = run_id or _new_run_id(loaded.name)
+    summary = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose)
+    again = f"banzuke run {spec} --store {store} --run-id {chosen}"
+    _report([summary], store, as_json=as_json, seconds=time.monotonic() - started, again=again)
+
+
+@app.command()
+def evaluate(
+    spec: SpecFile, *, store: Store = DEFAULT_STORE, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
+    """Probe and score the agents of a spec, without playing a game."""
+    from deployments.printing import print_evaluation  # noqa: PLC0415 - see run
+    from deployments.running import run_evaluation  # noqa: PLC0415 - see run
+
+    loaded = load_spec(spec)
+    evaluation_id = _new_run_id(loaded.name)
+    found = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose)
+    if as_json:
+        _print_json({"evaluation_id": evaluation_id, "store": store, "agents": found})
+    else:
+        print_evaluation(found)
+    _leave_if_stopped("")
+    raise typer.Exit(OK if all(agent["fit"] for agent in found) else DEGRADED)
+
+
+@app.command()
+def standings(
+    *,
+    store: Store = DEFAULT_STORE,
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="ID", help="Which run; repeat for several, rated together."),
+    ] = None,
+    count_faults: Annotated[
+        bool, typer.Option("--count-faults", help="A game still void counts as a loss of the side at fault.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rate the stored games of one or several runs (default: the newest run)."""
+    from deployments.printing import print_standings, standings_json  # noqa: PLC0415 - see run
+    from storage.game_store import GameStore  # noqa: PLC0415 - see run
+    from tasks.rating import publish, rate_runs  # noqa: PLC0415 - see run
+
+    games = GameStore(store)
+    chosen = run_ids or _newest(games.run_ids(), store)
+    rated = rate_runs(games, chosen, count_faults=count_faults)
+    if len(chosen) == 1 and not count_faults:
+        publish(games, chosen[0], rated)
+    if as_json:
+        _print_json(standings_json(rated, chosen))
+    else:
+        print_standings(rated, chosen)
+    raise typer.Exit(OK if any(row.games for row in rated.rows) else DEGRADED)
+
+
+@app.command()
+def backfill(
+    *,
+    store: Store = DEFAULT_STORE,
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="ID", help="Which run; repeat for several. Default: all."),
+    ] = None,
+    cause: Annotated[
+        str,
+        typer.Option("--cause", metavar="WORD,…", help="Only games void for these reasons, or 'missing'."),
+    ] = "",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="AGE", help="Only runs begun within 90m, 12h, 7d.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option("--parallel", min=1, max=1024, help="Worker processes at once.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be played, and play nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Play the void and missing games of earlier runs, and publish their standings."""
+    from deployments.running import run_backfill  # noqa: PLC0415 - see run
+    from storage.game_store import GameStore  # noqa: PLC0415 - see run
+    from tasks.backfill import choose_runs, games_to_backfill, parse_causes  # noqa: PLC0415 - see run
+
+    causes = parse_causes(cause)
+    games = GameStore(store)
+    chosen = choose_runs(games, run_ids or [], None if since is None else datetime.now(UTC) - _age(since))
+    wanted = {run_id: games_to_backfill(store, run_id, causes) for run_id in chosen}
+    if dry_run:
+        todo = {run_id: sorted(ids) for run_id, ids in wanted.items() if ids}
+        if as_json:
+            _print_json({"store": store, "games": todo})
+        else:
+            for ids in todo.values():
+                typer.echo("\n".join(ids))
+            typer.echo(f"{sum(map(len, todo.values()))} games of {len(todo)} runs would be played")
+        raise typer.Exit(OK)
+    started = time.monotonic()
+    touched = [run_id for run_id, ids in wanted.items() if ids] or chosen[:1]
+    summaries = run_backfill(store, touched, causes, parallel, wanted, live=not as_json, verbose=verbose)
+    again = f"banzuke backfill --store {store}"
+    _report(summaries, store, as_json=as_json, seconds=time.monotonic() - started, again=again)
+
+
+@app.command()
+def runs(*, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """List the runs in a store, newest first."""
+    from deployments.printing import print_runs  # noqa: PLC0415 - see run
+    from storage.game_store import GameStore  # noqa: PLC0415 - see run
+    from tasks.summary import describe_runs  # noqa: PLC0415 - see run
+
+    found = describe_runs(GameStore(store))
+    if as_json:
+        _print_json({"store": store, "runs": found})
+    else:
+        print_runs(found, store)
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="Which run.")],
+    *,
+    store: Store = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: what was planned, what counts, what went wrong, and the standings."""
+    from deployments.printing import print_run, summary_json  # noqa: PLC0415 - see run
+    from storage.game_store import GameStore  # noqa: PLC0415 - see run
+    from tasks.summary import health, summarise  # noqa: PLC0415 - see run
+
+    games = GameStore(store)
+    summary = summarise(games, run_id)
+    condition = health(games, run_id)
+    if as_json:
+        _print_json(summary_json(summary, store) | {"health": condition})
+    else:
+        print_run(summary, condition, games.read_run(run_id))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"banzuke {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version_asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options of the command itself."""
+
+
+def _with_concurrency(spec: Spec, concurrency: int | None) -> Spec:
+    if concurrency is None:
+        return spec
+    limits = LimitsSpec(**{**spec.limits.model_dump(), "concurrency": concurrency})
+    return spec.model_copy(update={"limits": limits})
+
+
+def _new_run_id(name: str) -> str:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{name[: 64 - len(stamp) - 1].rstrip('-')}-{stamp}"
+
+
+def _newest(found: Sequence[str], store: str) -> list[str]:
+    if not found:
+        raise UnknownRunError(f"there is no run in {store}; play one with `banzuke run SPEC --store {store}`")
+    return [found[0]]
+
+
+def _age(text: str) -> timedelta:
+    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    if len(text) < 2 or not text[:-1].isdecimal() or text[-1] not in units or len(text) > 7:
+        raise SpecError(f"--since: {text!r} is no age; write 90m, 12h, 7d or 2w")
+    return timedelta(**{units[text[-1]]: int(text[:-1])})
+
+
+def _report(
+    summaries: Sequence[Summary], store: str, *, as_json: bool, seconds: float, again: str
+) -> NoReturn:
+    from deployments.printing import merged_json, print_summary  # noqa: PLC0415 - see run
+
+    if as_json:
+        _print_json(merged_json(summaries, store, seconds=seconds))
+    else:
+        for summary in summaries:
+            print_summary(summary, store, seconds=seconds)
+    _leave_if_stopped(again)
+    raise typer.Exit(OK if summaries and all(summary.is_complete for summary in summaries) else DEGRADED)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, allow_nan=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+_stopped_by: list[int] = []
+
+
+def _leave_if_stopped(again: str) -> None:
+    if _stopped_by:
+        _say(f"stopped; everything finished is kept. Go on with: {again}" if again else "stopped")
+        raise typer.Exit(128 + _stopped_by[0])
+
+
+def note_signal(number: int) -> None:
+    """Remember that a signal stopped the run; the exit code says so."""
+    _stopped_by.append(number)
+
+
+def _say(line: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(line + "\n")
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    """While no game is being played there is nothing to finish; blocks that opened something still close it."""
+    _say("stopped")
+    raise SystemExit(128 + number)
+
+
+def main() -> NoReturn:
+    """Entry point of the ``banzuke`` command."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_at_once)
+    try:
+        app()
+    except (SpecError, RunChangedError, UnknownRunError) as error:
+        _say(str(error))
+        sys.exit(BAD_SPEC)
+    except BanzukeError as error:
+        _say(f"banzuke: {error}")
+        sys.exit(FAULT_OF_OURS)
+    except Exception as error:
+        if os.environ.get("BANZUKE_TRACEBACK"):
+            raise
+        _say(f"banzuke: a fault of ours: {_one_line(error)} (BANZUKE_TRACEBACK=1 shows where)")
+        sys.exit(FAULT_OF_OURS)
+    sys.exit(OK)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Tables and JSON for people and programs. Numbers in JSON are finite or null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from banzuke.ratings.standings import StandingRow, Standings
+    from banzuke.record import Standing
+    from tasks.summary import Summary
+
+_REASONS_SHOWN = 12
+
+
+def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -> Table:
+    """The ranking sheet, with error bars."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for name in ("#", "agent", "elo", "95 %", "games", "W", "D", "L", "score", "stronger than next"):
+        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            str(row.rank),
+            Text(row.agent),
+            "unrated" if row.elo is None else f"{row.elo:.0f}",
+            _interval(row),
+            str(row.games),
+            str(row.wins),
+            str(row.draws),
+            str(row.losses),
+            "" if row.score is None else f"{row.score:.3f}",
+            "" if row.los_next is None else f"{100 * row.los_next:.1f} %",
+        )
+    return table
+
+
+def print_standings(rated: Standings, run_ids: Sequence[str]) -> None:
+    """Standings with their reasons and warnings."""
+    console = _console()
+    console.print(standings_table(rated.rows, title=f"Standings of {', '.join(run_ids)}"))
+    _print_reasons(console, rated.rows)
+    for warning in rated.warnings:
+        console.print(Text(f"note: {warning}"), soft_wrap=True)
+
+
+def standings_json(rated: Standings, run_ids: Sequence[str]) -> dict[str, Any]:
+    """The object that ``banzuke standings --json`` prints."""
+    run_id = run_ids[0] if len(run_ids) == 1 else ",".join(run_ids)
+    return {
+        "standings": [{"run_id": run_id, **asdict(row)} for row in rated.rows],
+        "differences": [asdict(difference) for difference in rated.differences],
+        "warnings": list(rated.warnings),
+    }
+
+
+def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
+    """What a run ended with, where the games are, and what to type next."""
+    console = _console()
+    console.print(standings_table(summary.standings, title=f"Standings of {summary.run_id}"))
+    _print_reasons(console, summary.standings)
+    console.print(Text(f"\n{_counts(summary)} in {seconds:.0f} s"), soft_wrap=True)
+    for agent, reason in summary.unfit:
+        console.print(Text(f"unfit, left out: {agent}: {reason}"), soft_wrap=True)
+    console.print(Text(f"games:     {store}/games/{summary.run_id}"), soft_wrap=True)
+    _print_next(console, summary, store)
+
+
+def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    """One run and its health."""
+    console = _console()
+    console.print(standings_table(summary.standings, title=f"Standings of {summary.run_id}"))
+    _print_reasons(console, summary.standings)
+    spec, versions = document["spec"], document["versions"]
+    console.print(Text(f"\n{_counts(summary)}"), soft_wrap=True)
+    tournament = spec["tournament"]
+    console.print(
+        Text(
+            f"{spec['game']} under {tournament['rules']} rules, {tournament['format']}, "
+            f"{tournament['games_per_encounter']} games per encounter, seed {tournament['seed']}; "
+            f"begun {document['created_at'][:19]} UTC on {document['host']} with banzuke {versions['banzuke']}"
+        ),
+        soft_wrap=True,
+    )
+    for agent, reason in summary.unfit:
+        console.print(Text(f"unfit: {agent}: {reason}"), soft_wrap=True)
+    for cause, count in sorted(condition["voids_by_cause"].items()):
+        console.print(f"void:  {count} games by {cause}")
+    for agent, count in sorted(condition["voids_by_agent"].items()):
+        console.print(Text(f"void:  {count} games by the fault of {agent}"))
+    if condition["retries"]:
+        console.print(f"{condition['retries']} attempts were repeated")
+    for warning in condition["warnings"]:
+        console.print(Text(f"note: {warning}"), soft_wrap=True)
+
+
+def print_runs(found: Sequence[Mapping[str, Any]], store: str) -> None:
+    """The runs of a store, one a line."""
+    console = _console()
+    if not found:
+        console.print(Text(f"no run in {store}"))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "begun (UTC)", "agents", "planned", "counting", "forfeits", "void", "missing"):
+        table.add_column(name, justify="left" if name in {"run", "begun (UTC)"} else "right", no_wrap=True)
+    for run in found:
+        numbers = (run[key] for key in ("agents", "planned", "counting", "forfeits", "voids", "missing"))
+        table.add_row(Text(run["run_id"]), run["created_at"][:19], *map(str, numbers))
+    console.print(table)
+
+
+def print_evaluation(found: Sequence[Mapping[str, Any]]) -> None:
+    """What evaluate found out, agent by agent."""
+    console = _console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("agent", "fit", "ms a move", "suite", "description"):
+        table.add_column(name, justify="right" if name in {"ms a move", "suite"} else "left")
+    for agent in found:
+        suite = "" if agent["suite_passed"] is None else f"{agent['suite_passed']}/{agent['suite_positions']}"
+        table.add_row(
+            Text(agent["agent"]),
+            "yes" if agent["fit"] else "no",
+            f"{agent['move_ms']:.0f}",
+            suite,
+            Text(agent["description"] or ""),
+        )
+    console.print(table)
+    for agent in found:
+        if not agent["fit"]:
+            console.print(Text(f"unfit: {agent['agent']}: {agent['reason']}"), soft_wrap=True)
+
+
+def summary_json(summary: Summary, store: str) -> dict[str, Any]:
+    """One run as the contract of ``run --json`` has it, but for the seconds."""
+    return {
+        "run_id": summary.run_id,
+        "store": store,
+        "planned": summary.planned,
+        "counting": summary.counting,
+        "forfeits": summary.forfeits,
+        "voids": summary.voids,
+        "missing": summary.missing,
+        "unfit": [{"agent": agent, "reason": reason} for agent, reason in summary.unfit],
+        "standings": [
+            asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings
+        ],
+    }
+
+
+def merged_json(summaries: Sequence[Summary], store: str, *, seconds: float) -> dict[str, Any]:
+    """The object that ``run`` and ``backfill`` print; counts of several runs are added up, each stands in ``runs``."""
+    each = [summary_json(summary, store) for summary in summaries]
+    if len(each) == 1:
+        return each[0] | {"seconds": round(seconds, 3)}
+    counts = {
+        key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing")
+    }
+    return {
+        "run_id": None,
+        "store": store,
+        **counts,
+        "unfit": [unfit for run in each for unfit in run["unfit"]],
+        "seconds": round(seconds, 3),
+        "standings": [row for run in each for row in run["standings"]],
+        "runs": each,
+    }
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # A pipe has no width; a table cut at 80 columns would lose its last ones.
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _interval(row: StandingRow | Standing) -> str:
+    if row.elo is None or row.elo_low is None or row.elo_high is None:
+        return ""
+    if row.elo_low == row.elo_high:
+        return "anchor"
+    return f"{row.elo_low:.0f} … {row.elo_high:.0f}"
+
+
+def _print_reasons(console: Console, rows: Sequence[StandingRow | Standing]) -> None:
+    explained = [row for row in rows if row.reason]
+    for row in explained[:_REASONS_SHOWN]:
+        console.print(Text(f"{row.agent}: {row.reason}"), soft_wrap=True)
+    if len(explained) > _REASONS_SHOWN:
+        console.print(f"and {len(explained) - _REASONS_SHOWN} more have a reason; see --json")
+
+
+def _counts(summary: Summary) -> str:
+    parts = [f"{summary.counting} of {summary.planned} games count"]
+    if summary.forfeits:
+        parts.append(f"{summary.forfeits} forfeits")
+    if summary.voids:
+        parts.append(f"{summary.voids} void")
+    if summary.missing:
+        parts.append(f"{summary.missing} missing")
+    return ", ".join(parts)
+
+
+def _print_next(console: Console, summary: Summary, store: str) -> None:
+    if summary.counting < summary.planned:
+        line = f"the rest:  banzuke backfill --run {summary.run_id} --store {store}"
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(f"details:   banzuke show {summary.run_id} --store {store}"), soft_wrap=True)
+    pandas = f"python -c \"import pandas; print(pandas.read_parquet('{store}/games/{summary.run_id}'))\""
+    console.print(Text(f"in pandas: {pandas}"), soft_wrap=True)

@@ -1,0 +1,430 @@
+"""Publishing bytes under a name so that nobody ever sees half of them.
+
+On a local filesystem: a temporary file in the same directory, written and synced, then given its name by an
+exclusive hard link (POSIX rename would silently overwrite) or, where replacing is meant, by a rename; then
+the directory is synced. A crash leaves at most a temporary file, which :meth:`Files.sweep` removes.
+
+On any other fsspec filesystem an object is put whole. There, "exclusive" is a look followed by a put: two
+writers of the same name at the same moment may both succeed. Names of parts are derived from what they hold,
+so such writers hold the same rows; and readers take every attempt once.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import fsspec
+import pyarrow as pa
+
+from banzuke.errors import GameAlreadyRecordedError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+TEMPORARY_PREFIX = "."
+ABANDONED_AFTER_SECONDS = 3600.0
+"""No write takes so long; what is older was left behind by a process that nobody here can ask about."""
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTSUP})
+
+
+class Files(Protocol):
+    """Named files below a root. Names are relative, with ``/``; a folder is there with its first file."""
+
+    def place(self, name: str) -> str:
+        """The name as a person would look for it."""
+
+    def publish(self, name: str, payload: bytes, *, replace: bool = False) -> None:
+        """Make ``payload`` appear under ``name``, whole and durable, or not at all.
+
+        Raises:
+            GameAlreadyRecordedError: the name is taken and ``replace`` is not asked for.
+            StorageError: it cannot be written; one line naming the file.
+        """
+
+    def read(self, name: str) -> bytes:
+        """Everything in the file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StorageError: it cannot be read.
+        """
+
+    def open(self, name: str) -> pa.NativeFile | BinaryIO:
+        """The file, to be read at any position and closed by the caller. Raises as :meth:`read` does."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+
+    def files(self, folder: str) -> list[str]:
+        """The plain names of the folder's files, sorted, without temporary ones; none without the folder."""
+
+    def folders(self, folder: str) -> list[str]:
+        """The plain names of the folders in it, sorted."""
+
+    def delete(self, name: str) -> None:
+        """Remove the file if it is there."""
+
+    def sweep(self, folder: str) -> None:
+        """Remove temporary files whose writer is gone."""
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[bool]:
+        """Hold the lock ``name``; False, at once, if somebody else does."""
+
+
+def open_files(uri: str) -> Files:
+    """The files below a local path or any fsspec URL.
+
+    Raises:
+        StorageError: the URL is of no known kind, or what it needs is not installed.
+    """
+    if not uri:
+        raise StorageError("the store's address is empty")
+    try:
+        filesystem, root = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError, OSError) as error:
+        raise StorageError(f"{uri}: {_one_line(error)}") from error
+    if "file" in _protocols(filesystem):
+        return LocalFiles(Path(root))
+    return RemoteFiles(filesystem, root.rstrip("/"))
+
+
+class LocalFiles:
+    """Files in a directory of this machine (or one mounted on it)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def place(self, name: str) -> str:
+        """The path."""
+        return str(self._root / name)
+
+    def publish(self, name: str, payload: bytes, *, replace: bool = False) -> None:
+        """See :meth:`Files.publish`."""
+        path = self._root / name
+        try:
+            _make_folder(path.parent)
+            self._publish(path, payload, replace=replace)
+        except OSError as error:
+            raise _cannot("write", path, error) from error
+
+    def _publish(self, path: Path, payload: bytes, *, replace: bool) -> None:
+        temporary = path.with_name(_temporary_name())
+        try:
+            _write_durably(temporary, payload)
+            if replace:
+                temporary.replace(path)
+            else:
+                _link_exclusively(temporary, path)
+        finally:
+            # Also on Ctrl-C; a SIGKILL leaves the file to sweep().
+            with suppress(OSError):
+                temporary.unlink()
+        _sync_folder(path.parent)
+
+    def read(self, name: str) -> bytes:
+        """See :meth:`Files.read`."""
+        path = self._root / name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+
+    def open(self, name: str) -> pa.NativeFile:
+        """See :meth:`Files.open`."""
+        path = self._root / name
+        try:
+            return pa.OSFile(str(path), mode="r")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+
+    def exists(self, name: str) -> bool:
+        """See :meth:`Files.exists`."""
+        return (self._root / name).is_file()
+
+    def files(self, folder: str) -> list[str]:
+        """See :meth:`Files.files`."""
+        return sorted(
+            entry.name
+            for entry in self._entries(folder)
+            if not entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file()
+        )
+
+    def folders(self, folder: str) -> list[str]:
+        """See :meth:`Files.folders`."""
+        return sorted(entry.name for entry in self._entries(folder) if entry.is_dir())
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        path = self._root / folder
+        try:
+            with os.scandir(path) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _cannot("list", path, error) from error
+
+    def delete(self, name: str) -> None:
+        """See :meth:`Files.delete`."""
+        path = self._root / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot("delete", path, error) from error
+
+    def sweep(self, folder: str) -> None:
+        """See :meth:`Files.sweep`. A writer on another machine is given an hour."""
+        for entry in self._entries(folder):
+            if _is_temporary(entry.name) and _is_abandoned(entry):
+                self.delete(f"{folder}/{entry.name}")
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[bool]:
+        """See :meth:`Files.exclusive`. The kernel lets go of the lock when its holder dies."""
+        path = self._root / name
+        try:
+            _make_folder(path.parent)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise _cannot("lock", path, error) from error
+        try:
+            yield _try_lock(descriptor, path)
+        finally:
+            os.close(descriptor)
+
+
+class RemoteFiles:
+    """Objects of an fsspec filesystem, put whole."""
+
+    def __init__(self, filesystem: Any, root: str) -> None:  # noqa: ANN401 - fsspec ships no types
+        self._filesystem = filesystem
+        self._root = root
+
+    def place(self, name: str) -> str:
+        """The URL."""
+        return str(self._filesystem.unstrip_protocol(self._path(name)))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def publish(self, name: str, payload: bytes, *, replace: bool = False) -> None:
+        """See :meth:`Files.publish`; whole if the filesystem's own put is, exclusive up to a race."""
+        path = self._path(name)
+        with self._translated("write", name):
+            if not replace and self._filesystem.exists(path):
+                raise _already_there(self.place(name))
+            self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._filesystem.pipe_file(path, payload)
+
+    def read(self, name: str) -> bytes:
+        """See :meth:`Files.read`."""
+        with self._translated("read", name):
+            return bytes(self._filesystem.cat_file(self._path(name)))
+
+    def open(self, name: str) -> BinaryIO:
+        """See :meth:`Files.open`."""
+        with self._translated("read", name):
+            opened: BinaryIO = self._filesystem.open(self._path(name), "rb")
+            return opened
+
+    def exists(self, name: str) -> bool:
+        """See :meth:`Files.exists`."""
+        with self._translated("read", name):
+            return bool(self._filesystem.isfile(self._path(name)))
+
+    def files(self, folder: str) -> list[str]:
+        """See :meth:`Files.files`."""
+        return [name for name in self._names(folder, "file") if not name.startswith(TEMPORARY_PREFIX)]
+
+    def folders(self, folder: str) -> list[str]:
+        """See :meth:`Files.folders`."""
+        return self._names(folder, "directory")
+
+    def _names(self, folder: str, kind: str) -> list[str]:
+        path = self._path(folder)
+        try:
+            with self._translated("list", folder):
+                # What others have written since counts, whatever this process has listed before.
+                self._filesystem.invalidate_cache(path)
+                entries = self._filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        names = [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == kind]
+        return sorted(names)
+
+    def delete(self, name: str) -> None:
+        """See :meth:`Files.delete`."""
+        with suppress(FileNotFoundError), self._translated("delete", name):
+            self._filesystem.rm_file(self._path(name))
+
+    def sweep(self, folder: str) -> None:
+        """Nothing to do: an object is put whole, without a temporary file."""
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[bool]:
+        """See :meth:`Files.exclusive`. An object nobody has removed for an hour no longer holds.
+
+        Two callers at the same moment may both be let in; what the lock protects must survive that.
+        """
+        if self._is_held(name):
+            yield False
+            return
+        mine = json.dumps({"owner": secrets.token_hex(8), "at": time.time()}).encode()
+        self.publish(name, mine, replace=True)
+        try:
+            yield self._holds(name, mine)
+        finally:
+            if self._holds(name, mine):
+                self.delete(name)
+
+    def _holds(self, name: str, document: bytes) -> bool:
+        try:
+            return self.read(name) == document
+        except FileNotFoundError:
+            return False
+
+    def _is_held(self, name: str) -> bool:
+        try:
+            taken_at = float(json.loads(self.read(name))["at"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
+        return 0 <= time.time() - taken_at < ABANDONED_AFTER_SECONDS
+
+    @contextmanager
+    def _translated(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, StorageError):
+            raise
+        except Exception as error:  # every fsspec backend brings its own client's exceptions
+            raise _cannot(verb, self.place(name), error) from error
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:  # noqa: ANN401 - fsspec ships no types
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it and what is missing above it, durably: a synced file in an unsynced directory can be lost."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        try:
+            made.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _cannot("make the folder", made, error) from error
+        _sync_folder(made.parent)
+
+
+def _write_durably(path: Path, payload: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link_exclusively(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise _already_there(path) from error
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # A filesystem without hard links: a look and a rename is the best there is.
+        if path.exists():
+            raise _already_there(path) from error
+        temporary.replace(path)
+
+
+def _already_there(path: Path | str) -> GameAlreadyRecordedError:
+    return GameAlreadyRecordedError(f"{path} is already there and stays as it is")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_TEMPORARY_NAME = re.compile(r"\.tmp-(?P<home>.+)-(?P<pid>\d+)-[0-9a-f]{16}")
+
+
+def _temporary_name() -> str:
+    # Not "….parquet": DuckDB's glob matches names that start with a dot.
+    return f"{TEMPORARY_PREFIX}tmp-{_home()}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def _home() -> str:
+    """Where a process id means the same process: this machine, and in it this PID namespace."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:100] or "_"
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    return f"{host}-{namespace}"
+
+
+def _is_temporary(name: str) -> bool:
+    return _TEMPORARY_NAME.fullmatch(name) is not None
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    named = _TEMPORARY_NAME.fullmatch(entry.name)
+    if named is not None and named["home"] == _home() and not _is_alive(int(named["pid"])):
+        return True
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED_AFTER_SECONDS
+    except OSError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _try_lock(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise _cannot("lock", path, error) from error
+    return True
+
+
+def _cannot(verb: str, path: Path | str, error: Exception) -> StorageError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(error)
+    return StorageError(f"cannot {verb} {path}: {reason}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,292 @@
+"""One store: its runs and their datasets. Everything that is kept goes through here."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from banzuke.errors import CorruptPartError, StorageError, UnknownRunError
+from banzuke.record import AgentRow, EvaluationRow, GameRecord, PlannedGame, Standing
+from storage import layout
+from storage.atomic import open_files
+from storage.compaction import Compaction, compact, finish_interrupted
+from storage.parts import Scan, open_part, part_name, part_names, scan, to_parquet
+from storage.schemas import EVALUATIONS, GAMES, SCHEMA_OF, Row, to_rows, to_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+class GameStore:
+    """The datasets below a local path or any fsspec URL.
+
+    It keeps nothing in memory, so any number of stores, threads and processes may work on the same address.
+
+    Args:
+        uri: where; nothing is created before the first file.
+
+    Raises:
+        StorageError: the address is of no known kind, or what it needs is not installed. Every method raises
+            it when the filesystem refuses, naming the file, and for a run id that can name no run.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._files = open_files(uri)
+        self._opened_for_writing: set[str] = set()
+
+    def create_run(self, run_id: str, document: Mapping[str, Any]) -> None:
+        """Keep what the run is, before anything else of it; ``created_at`` (ISO 8601) gives the runs' order.
+
+        Raises:
+            GameAlreadyRecordedError: there is a run of that name; its document stays as it is.
+        """
+        self._files.publish(layout.run_document(run_id), _run_payload(document))
+
+    def replace_run(self, run_id: str, document: Mapping[str, Any]) -> None:
+        """Keep a run's document in place of what was; for limits that were changed when it was gone on with."""
+        self._files.publish(layout.run_document(run_id), _run_payload(document), replace=True)
+
+    def read_run(self, run_id: str) -> dict[str, Any]:
+        """What :meth:`create_run` was given.
+
+        Raises:
+            UnknownRunError: no such run; names that come near are in the text.
+            CorruptPartError: the file is no JSON object.
+        """
+        name = layout.run_document(run_id)
+        try:
+            document = json.loads(self._files.read(name))
+        except FileNotFoundError:
+            raise self._unknown(run_id) from None
+        except (ValueError, RecursionError) as error:
+            raise CorruptPartError(f"{self._files.place(name)}: {error}") from error
+        if not isinstance(document, dict):
+            raise CorruptPartError(f"{self._files.place(name)}: no JSON object")
+        return document
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is a run of that name."""
+        return self._files.exists(layout.run_document(run_id))
+
+    def run_ids(self) -> list[str]:
+        """Every run, the newest first; one whose document cannot be read comes last."""
+        named = filter(layout.is_run_id, self._files.folders(layout.RUNS))
+        aged = [(self._created_at(run_id), run_id) for run_id in named if self.has_run(run_id)]
+        return [run_id for _, run_id in sorted(aged, reverse=True)]
+
+    def _created_at(self, run_id: str) -> datetime:
+        unknown = datetime.min.replace(tzinfo=UTC)
+        try:
+            created_at = datetime.fromisoformat(self.read_run(run_id)["created_at"])
+        except (CorruptPartError, UnknownRunError, KeyError, TypeError, ValueError):
+            return unknown
+        return created_at if created_at.utcoffset() is not None else created_at.replace(tzinfo=UTC)
+
+    def _unknown(self, run_id: str) -> UnknownRunError:
+        known = self.run_ids()
+        near = difflib.get_close_matches(run_id, known, n=3, cutoff=0.5)
+        if near:
+            hint = f"did you mean {' or '.join(near)}?"
+        elif known:
+            hint = f"the newest is {known[0]}"
+        else:
+            hint = "there is no run in it yet"
+        return UnknownRunError(f"no run {run_id} in {self.uri}: {hint}")
+
+    def write_plan(self, run_id: str, plan: Sequence[PlannedGame]) -> None:
+        """Keep every planned game, whole, before the first is played.
+
+        Raises:
+            GameAlreadyRecordedError: the run has a plan; it stays as it is.
+        """
+        self._write(layout.plan_file(run_id), plan, PlannedGame, run_id, replace=False)
+
+    def has_plan(self, run_id: str) -> bool:
+        """Whether the run's plan was written."""
+        return self._files.exists(layout.plan_file(run_id))
+
+    def read_plan(self, run_id: str) -> list[PlannedGame]:
+        """The planned games, in the plan's order. Raises as :meth:`plan_table` does."""
+        return to_rows(self.plan_table(run_id), PlannedGame)
+
+    def plan_table(self, run_id: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The planned games as columns, in the plan's order.
+
+        Raises:
+            UnknownRunError: no such run.
+            CorruptPartError: the file is no plan of this run.
+            StorageError: the run was interrupted before its plan was written.
+        """
+        name = layout.plan_file(run_id)
+        try:
+            with open_part(self._files, name, SCHEMA_OF[PlannedGame]) as part:
+                return part.read(columns or SCHEMA_OF[PlannedGame].names, run_id=run_id)
+        except FileNotFoundError:
+            self._check_known(run_id)
+            raise StorageError(
+                f"run {run_id} has no plan ({self._files.place(name)}); run its spec again under the same id"
+            ) from None
+
+    def write_agents(self, run_id: str, agents: Sequence[AgentRow]) -> None:
+        """Keep what is known of the run's agents, in place of what was."""
+        self._write(layout.agents_file(run_id), agents, AgentRow, run_id, replace=True)
+
+    def read_agents(self, run_id: str) -> list[AgentRow]:
+        """The run's agents; none if they were never written.
+
+        Raises:
+            UnknownRunError: no such run.
+            CorruptPartError: the file does not hold agents of this run.
+        """
+        return self._read(layout.agents_file(run_id), AgentRow, run_id)
+
+    def write_evaluations(self, run_id: str, rows: Sequence[EvaluationRow]) -> None:
+        """Add what evaluate found."""
+        name = f"{layout.PART_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(8)}"
+        place = f"{layout.evaluations_folder(run_id)}/{name}{layout.PARQUET}"
+        if rows:
+            self._write(place, rows, EvaluationRow, run_id, replace=False)
+
+    def read_evaluations(self, run_id: str) -> list[EvaluationRow]:
+        """What evaluate found, as far as :meth:`evaluations` can read it."""
+        return to_rows(self.evaluations(run_id).table, EvaluationRow)
+
+    def evaluations(self, run_id: str) -> Scan:
+        """What evaluate found, as columns, and which files could not be read.
+
+        Raises:
+            UnknownRunError: no such run.
+        """
+        return self._scan(layout.evaluations_folder(run_id), EVALUATIONS, run_id, None, None)
+
+    def write_standings(self, run_id: str, standings: Sequence[Standing]) -> None:
+        """Keep the run's standings, in place of what was."""
+        self._write(layout.standings_file(run_id), standings, Standing, run_id, replace=True)
+
+    def read_standings(self, run_id: str) -> list[Standing]:
+        """The run's standings; none if they were never written, or deleted.
+
+        Raises:
+            UnknownRunError: no such run.
+            CorruptPartError: the file does not hold standings of this run.
+        """
+        return self._read(layout.standings_file(run_id), Standing, run_id)
+
+    def record(self, run_id: str, records: Sequence[GameRecord]) -> None:
+        """Keep the attempts, all or none, durably, in a file of their own.
+
+        Raises:
+            GameAlreadyRecordedError: exactly these attempts were recorded before; safe to ignore on a retry.
+            StorageError: an attempt is not of this run, is there twice, or its status is not that of its
+                termination.
+        """
+        if not records:
+            return
+        _check_attempts(records)
+        self._finish_interrupted_once(run_id)
+        table = self._checked_table(records, GameRecord, run_id)
+        table = table.sort_by([("game_no", "ascending"), ("attempt", "ascending")])
+        self._files.publish(f"{layout.games_folder(run_id)}/{part_name(table)}", to_parquet(table))
+
+    def _finish_interrupted_once(self, run_id: str) -> None:
+        if run_id in self._opened_for_writing:
+            return
+        self._opened_for_writing.add(run_id)
+        try:
+            finish_interrupted(self._files, run_id)
+        except StorageError:
+            # A finished game is worth more than tidiness: the next compaction tries again, and reports.
+            return
+
+    def games(
+        self,
+        run_ids: str | Iterable[str],
+        columns: Sequence[str] | None = None,
+        *,
+        reduce: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> Scan:
+        """Every recorded attempt of one or several runs, each once, in no promised order.
+
+        Files that are damaged, or are no games of their run, are left out and reported in ``damaged``.
+
+        Args:
+            run_ids: one run's id, or several.
+            columns: which ones; None for all.
+            reduce: applied to every few thousand rows as they are read (same rows, same order), so that wide
+                columns need not be held.
+
+        Raises:
+            UnknownRunError: no such run.
+        """
+        several = [run_ids] if isinstance(run_ids, str) else list(dict.fromkeys(run_ids))
+        scans = [self._scan(layout.games_folder(run_id), GAMES, run_id, columns, reduce) for run_id in several]
+        if not scans:
+            raise UnknownRunError("no run was named")
+        return Scan(
+            table=pa.concat_tables([scanned.table for scanned in scans]),
+            damaged=tuple(part for scanned in scans for part in scanned.damaged),
+        )
+
+    def compact(self, run_id: str) -> Compaction:
+        """Make few files of the run's many. Others may read and record meanwhile.
+
+        Raises:
+            StorageError: a file cannot be written or deleted; what is recorded stays readable.
+        """
+        return compact(self._files, run_id)
+
+    def _write(self, name: str, rows: Sequence[Row], row_type: type[Row], run_id: str, *, replace: bool) -> None:
+        table = self._checked_table(rows, row_type, run_id)
+        self._files.publish(name, to_parquet(table), replace=replace)
+
+    def _checked_table(self, rows: Sequence[Row], row_type: type[Row], run_id: str) -> pa.Table:
+        strangers = {row.run_id for row in rows} - {run_id}
+        if strangers:
+            raise StorageError(f"rows of run {min(strangers)!a} cannot be kept in run {run_id}")
+        return to_table(rows, row_type)
+
+    def _read(self, name: str, row_type: type[Row], run_id: str) -> list[Row]:
+        schema = SCHEMA_OF[row_type]
+        try:
+            with open_part(self._files, name, schema) as part:
+                return to_rows(part.read(schema.names, run_id=run_id), row_type)
+        except FileNotFoundError:
+            self._check_known(run_id)
+            return []
+
+    def _scan(
+        self,
+        folder: str,
+        schema: pa.Schema,
+        run_id: str,
+        columns: Sequence[str] | None,
+        reduce: Callable[[pa.Table], pa.Table] | None,
+    ) -> Scan:
+        scanned = scan(self._files, folder, schema, run_id=run_id, columns=columns, reduce=reduce)
+        if scanned.table.num_rows == 0 and not scanned.damaged and not part_names(self._files, folder):
+            self._check_known(run_id)
+        return scanned
+
+    def _check_known(self, run_id: str) -> None:
+        if not self.has_run(run_id):
+            raise self._unknown(run_id)
+
+
+def _run_payload(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(document), indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _check_attempts(records: Sequence[GameRecord]) -> None:
+    if len({record.attempt_id for record in records}) < len(records):
+        raise StorageError("an attempt cannot be recorded twice in one call")
+    for record in records:
+        if record.status is not record.termination.status:
+            raise StorageError(
+                f"attempt {record.attempt_id}: {record.termination} is {record.termination.status}, not {record.status}"
+            )

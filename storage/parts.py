@@ -1,0 +1,310 @@
+"""Reading and writing one Parquet file of a dataset, and all files of a folder others are writing to.
+
+A file is a *part* (what one call recorded) or a *merged* file (what compaction made of parts). Neither is
+ever changed once it has its name; parts disappear when they have been merged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from banzuke.errors import CorruptPartError, StorageError
+from banzuke.outcome import Side, Status
+from storage.categories import category_codes
+from storage.layout import MERGED_PREFIX, PARQUET, PART_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from storage.atomic import Files
+
+MERGED_PARTS_KEY = b"banzuke.merged_parts"
+"""Parquet key-value metadata of a merged file: the names of the files it was made of, as a JSON list."""
+
+_ROWS_PER_GROUP = 5_000
+_FEW_ROWS = 100
+_MOST_PASSES = 100
+_KEY = "\0attempt_id"
+"""Carries the attempts' ids beside whatever columns were asked for."""
+
+_WORDS = {
+    "status": frozenset(Status),
+    "winner": frozenset({*Side, None}),
+    "fault": frozenset({*Side, None}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedPart:
+    """A file that was left out of what was read."""
+
+    path: str
+    reason: str
+    """One line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What the readable files of a dataset hold."""
+
+    table: pa.Table
+    """In no promised order."""
+    damaged: tuple[DamagedPart, ...]
+    """Files left out; their rows are missing from ``table``."""
+
+
+def to_parquet(table: pa.Table, *, merged_from: Sequence[str] = ()) -> bytes:
+    """The table as a Parquet file, every page with its checksum."""
+    sink = pa.BufferOutputStream()
+    # For a handful of rows dictionaries, statistics and compression cost more than they save.
+    small = table.num_rows <= _FEW_ROWS
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="none" if small else "zstd",
+        use_dictionary=not small,
+        write_statistics=not small,
+        write_page_checksum=True,
+    ) as writer:
+        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+        if merged_from:
+            writer.add_key_value_metadata({MERGED_PARTS_KEY.decode(): json.dumps(list(merged_from))})
+    return sink.getvalue().to_pybytes()
+
+
+def part_name(table: pa.Table) -> str:
+    """What a part holding these attempts is called; the same attempts always get the same name."""
+    attempts = "\0".join(sorted(map(str, table["attempt_id"].to_pylist())))
+    token = hashlib.sha256(attempts.encode()).hexdigest()[:16]
+    return f"{PART_PREFIX}{_latest(table)}-{token}{PARQUET}"
+
+
+def merged_name(table: pa.Table) -> str:
+    """A name nobody else has for a merged file holding these attempts."""
+    return f"{MERGED_PREFIX}{_latest(table)}-{secrets.token_hex(8)}{PARQUET}"
+
+
+def _latest(table: pa.Table) -> str:
+    latest: datetime = pc.max(table["finished_at"]).as_py()
+    return f"{latest:%Y%m%dT%H%M%S.%fZ}"
+
+
+def part_names(files: Files, folder: str) -> list[str]:
+    """The plain names of the folder's Parquet files, merged ones first."""
+    return [name for name in files.files(folder) if name.endswith(PARQUET)]
+
+
+def is_merged(name: str) -> bool:
+    """Whether the file of that plain name was made by compaction."""
+    return name.startswith(MERGED_PREFIX)
+
+
+def scan(
+    files: Files,
+    folder: str,
+    schema: pa.Schema,
+    *,
+    run_id: str,
+    columns: Sequence[str] | None = None,
+    reduce: Callable[[pa.Table], pa.Table] | None = None,
+) -> Scan:
+    """Every row of the folder's files, each attempt once, whatever others do there meanwhile.
+
+    A compaction publishes its merged file before it deletes the parts. So whoever finds a file gone looks
+    again and finds its rows elsewhere; rows read from both are told apart by ``attempt_id``. The listing
+    itself is no snapshot (a file may be published behind it and another deleted before it); it is therefore
+    repeated until nothing has disappeared and no merged file has appeared.
+
+    Args:
+        files: where to read.
+        folder: the folder's name.
+        schema: of the dataset.
+        run_id: what the column ``run_id`` must say.
+        columns: which ones; None for all.
+        reduce: applied to every few thousand rows as they are read (same rows, same order), so that wide
+            columns need not be held.
+
+    Raises:
+        StorageError: the folder or a file cannot be read at all.
+    """
+    wanted = list(schema.names) if columns is None else list(columns)
+    unknown = [name for name in wanted if name not in schema.names]
+    if unknown:
+        raise StorageError(f"no such column: {', '.join(unknown)}")
+    tables: dict[str, pa.Table] = {}
+    damaged: dict[str, DamagedPart] = {}
+    for name in _settling_names(files, folder):
+        try:
+            with open_part(files, f"{folder}/{name}", schema) as part:
+                tables[name] = part.read(wanted, run_id=run_id, reduce=reduce)
+        except FileNotFoundError:
+            continue
+        except CorruptPartError as error:
+            damaged[name] = damaged_part(files, f"{folder}/{name}", error)
+    found = [tables[name] for name in sorted(tables)] or [_nothing(schema, wanted, reduce)]
+    return Scan(
+        table=each_attempt_once(pa.concat_tables(found)),
+        damaged=tuple(damaged[name] for name in sorted(damaged)),
+    )
+
+
+def _settling_names(files: Files, folder: str) -> Iterator[str]:
+    """The names of the folder's files as they become known, each once, until the folder holds still."""
+    tried: set[str] = set()
+    before: set[str] | None = None
+    for _ in range(_MOST_PASSES):
+        listed = part_names(files, folder)
+        fresh = [name for name in listed if name not in tried]
+        if before is not None and before.issubset(listed) and not any(map(is_merged, fresh)):
+            return
+        tried.update(fresh)
+        yield from fresh
+        before = set(listed)
+    raise StorageError(f"{files.place(folder)} is being compacted again and again; try later")
+
+
+def damaged_part(files: Files, name: str, error: CorruptPartError) -> DamagedPart:
+    """What to report of the file ``name`` that could not be read."""
+    path = files.place(name)
+    return DamagedPart(path=path, reason=str(error).removeprefix(f"{path}: "))
+
+
+@contextmanager
+def open_part(files: Files, name: str, schema: pa.Schema) -> Iterator[PartFile]:
+    """One Parquet file, checked against its dataset's columns.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+        CorruptPartError: it is no Parquet file, is damaged, or has not the dataset's columns; also while it
+            is being read inside the ``with`` block.
+        StorageError: the filesystem refuses it.
+    """
+    path = files.place(name)
+    try:
+        with files.open(name) as source:
+            yield PartFile(pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False), schema)
+    except FileNotFoundError:
+        raise
+    except CorruptPartError as error:
+        raise CorruptPartError(f"{path}: {error}") from error
+    except OSError as error:
+        # Arrow reports bad contents as an OSError too; only a refusal by the system has a number.
+        if error.errno is not None:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise CorruptPartError(f"{path}: {_one_line(error)}") from error
+    except (pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
+        raise CorruptPartError(f"{path}: {_one_line(error)}") from error
+
+
+class PartFile:
+    """An open Parquet file of a dataset."""
+
+    def __init__(self, file: pq.ParquetFile, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+        _check_columns(file.schema_arrow, schema)
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def has_further_columns(self) -> bool:
+        """Whether it was written by a version that knows more columns."""
+        return len(self._file.schema_arrow) > len(self._schema)
+
+    @property
+    def merged_from(self) -> tuple[str, ...]:
+        """The plain names of the files it was made of; empty for a part."""
+        listed = (self._file.metadata.metadata or {}).get(MERGED_PARTS_KEY)
+        names = [] if listed is None else json.loads(listed)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise CorruptPartError("its list of merged parts is no list of names")
+        return tuple(names)
+
+    def attempt_ids(self) -> pa.ChunkedArray[Any]:
+        """Which attempts it holds."""
+        return self._file.read(columns=["attempt_id"])["attempt_id"]
+
+    def read(
+        self,
+        columns: Sequence[str],
+        *,
+        run_id: str,
+        reduce: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> pa.Table:
+        """The columns asked for, as :func:`scan` wants them."""
+        pieces = [self._read_group(group, columns, run_id, reduce) for group in range(self._file.num_row_groups)]
+        return pa.concat_tables(pieces) if pieces else _nothing(self._schema, columns, reduce)
+
+    def _read_group(
+        self, group: int, columns: Sequence[str], run_id: str, reduce: Callable[[pa.Table], pa.Table] | None
+    ) -> pa.Table:
+        needed = [name for name in self._schema.names if name in {*columns, "run_id", "attempt_id"}]
+        read = self._file.read_row_group(group, columns=needed, use_threads=False)
+        target = pa.schema([self._schema.field(name) for name in needed])
+        piece = read.select(needed).replace_schema_metadata(None).cast(target)
+        piece.validate(full=True)
+        _check_words(piece, run_id)
+        return _reduced(piece, columns, reduce)
+
+
+def _check_columns(found: pa.Schema, expected: pa.Schema) -> None:
+    for field in expected:
+        if found.get_field_index(field.name) < 0:
+            raise CorruptPartError(f"not a file of this dataset: column {field.name} is missing")
+        kind = found.field(field.name).type
+        if kind != field.type:
+            raise CorruptPartError(f"not a file of this dataset: column {field.name} is {kind}, expected {field.type}")
+
+
+def _check_words(piece: pa.Table, run_id: str) -> None:
+    if "run_id" in piece.column_names:
+        strangers = set(pc.unique(piece["run_id"]).to_pylist()) - {run_id}
+        if strangers:
+            raise CorruptPartError(f"it holds rows of another run, {min(map(ascii, strangers))}")
+    if "attempt_id" in piece.column_names:
+        for name in _WORDS.keys() & set(piece.column_names):
+            unknown = set(pc.unique(piece[name]).to_pylist()) - _WORDS[name]
+            if unknown:
+                raise CorruptPartError(f"column {name} says {min(map(ascii, unknown))}")
+
+
+def _reduced(piece: pa.Table, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None) -> pa.Table:
+    wanted = piece.select(list(columns))
+    kept = wanted if reduce is None else reduce(wanted)
+    return kept.append_column(_KEY, piece["attempt_id"]) if "attempt_id" in piece.column_names else kept
+
+
+def _nothing(schema: pa.Schema, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None) -> pa.Table:
+    return _reduced(schema.empty_table(), columns, reduce)
+
+
+def each_attempt_once(table: pa.Table) -> pa.Table:
+    """What :meth:`PartFile.read` returned, of several files perhaps, with no attempt in it twice."""
+    if _KEY not in table.column_names:
+        return table
+    codes = category_codes(table[_KEY])
+    rows = table.drop_columns([_KEY])
+    _, firsts = np.unique(codes, return_index=True)
+    if len(firsts) == len(codes):
+        return rows
+    kept = np.zeros(len(codes), dtype=bool)
+    kept[firsts] = True
+    return rows.filter(pa.array(kept))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

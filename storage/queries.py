@@ -1,0 +1,328 @@
+"""What ratings need to know of the stored games, as columns of numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from banzuke.errors import UnknownRunError
+from banzuke.outcome import Side, Status
+from storage.categories import categories, with_categories
+from storage.ledger import RANKING_COLUMNS, counting_rows, still_void_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from storage.game_store import GameStore
+    from storage.parts import DamagedPart
+
+_AGENTS = ("first_agent", "first_agent_id", "second_agent", "second_agent_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidGames:
+    """Games that were tried and have no result, one entry each; shapes (void games,)."""
+
+    first: NDArray[np.int64]
+    """Index of the agent that has the move at the start position."""
+    second: NDArray[np.int64]
+    pair: NDArray[np.int64]
+    """As in :class:`CountingGames`."""
+    first_score: NDArray[np.float64]
+    """What counting the latest attempt as a loss of the side at fault would give: 0, 1, or NaN where neither
+    side was at fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountingGames:
+    """Every game with a result, in the order of the runs and their game numbers; shapes (games,)."""
+
+    agents: tuple[str, ...]
+    """Names, sorted. The same name with another content is another agent."""
+    agent_ids: tuple[str, ...]
+    """Content hashes, beside ``agents``."""
+    void_attempts: NDArray[np.int64]
+    """Per agent: void attempts it was at fault for; shape (agents,)."""
+    first: NDArray[np.int64]
+    """Index of the agent that has the move at the start position."""
+    second: NDArray[np.int64]
+    first_score: NDArray[np.float64]
+    """1 for a win of ``first``, 0.5 for a draw, 0."""
+    is_forfeit: NDArray[np.bool_]
+    """Whether the loser lost by its own play."""
+    pair: NDArray[np.int64]
+    """Equal for the games of a pair, different across pairs and runs."""
+    void: VoidGames
+    damaged: tuple[DamagedPart, ...]
+    """Files that could not be read; their games are left out."""
+
+
+def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
+    """The counting games of the runs, and the void ones with their faults.
+
+    Raises:
+        UnknownRunError: no such run.
+        StorageError: the store cannot be read.
+    """
+    numbering = _AgentNumbering()
+    runs = [_read_run(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
+    if not runs:
+        raise UnknownRunError("no run was named")
+    agents = numbering.agents()
+    places = numbering.places()
+    pairs_before = np.cumsum([0, *(run.pairs for run in runs)])
+    games = _joined([run.games for run in runs], pairs_before, places)
+    void = _joined([run.void for run in runs], pairs_before, places)
+    at_fault = places[np.concatenate([run.at_fault for run in runs])]
+    return CountingGames(
+        agents=tuple(agent for agent, _ in agents),
+        agent_ids=tuple(agent_id for _, agent_id in agents),
+        void_attempts=np.bincount(at_fault, minlength=len(agents)).astype(np.int64),
+        first=_numbers(games, "first"),
+        second=_numbers(games, "second"),
+        first_score=0.5 + 0.5 * _says(games, "winner", Side.FIRST) - 0.5 * _says(games, "winner", Side.SECOND),
+        is_forfeit=_says(games, "status", Status.FORFEIT),
+        pair=_numbers(games, "pair"),
+        void=VoidGames(
+            first=_numbers(void, "first"),
+            second=_numbers(void, "second"),
+            pair=_numbers(void, "pair"),
+            first_score=_score_by_fault(void),
+        ),
+        damaged=tuple(part for run in runs for part in run.damaged),
+    )
+
+
+class _AgentNumbering:
+    """Numbers agents (name and content) as they are met; :meth:`places` maps them to their sorted order."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def number(self, table: pa.Table, side: str) -> NDArray[np.int64]:
+        names, distinct_names = categories(table[f"{side}_agent"])
+        contents, distinct_contents = categories(table[f"{side}_agent_id"])
+        both = names * max(len(distinct_contents), 1) + contents
+        met, where = np.unique(both, return_inverse=True)
+        numbers = [
+            self._numbers.setdefault((distinct_names[name], distinct_contents[content]), len(self._numbers))
+            for name, content in zip(*np.divmod(met, max(len(distinct_contents), 1)), strict=True)
+        ]
+        return np.array(numbers, dtype=np.int64)[where]
+
+    def names_met(self) -> list[str]:
+        return [agent for agent, _ in self._numbers]
+
+    def agents(self) -> list[tuple[str, str]]:
+        return sorted(self._numbers)
+
+    def places(self) -> NDArray[np.int64]:
+        ranked = {agent: place for place, agent in enumerate(self.agents())}
+        return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunGames:
+    games: pa.Table
+    void: pa.Table
+    at_fault: NDArray[np.int64]
+    pairs: int
+    damaged: tuple[DamagedPart, ...]
+
+
+def _read_run(store: GameStore, run_id: str, numbering: _AgentNumbering) -> _RunGames:
+    columns = (*RANKING_COLUMNS, "game_no", "pair_id", "winner", "fault", *_AGENTS)
+    scanned = store.games(run_id, columns, reduce=lambda piece: with_categories(piece, _AGENTS))
+    pair, distinct_pairs = categories(scanned.table["pair_id"])
+    first, second = (numbering.number(scanned.table, side) for side in Side)
+    attempts = (
+        scanned.table.drop_columns(["pair_id", *_AGENTS])
+        .append_column("first", pa.array(first))
+        .append_column("second", pa.array(second))
+        .append_column("pair", pa.array(pair))
+    )
+    is_void = _says(attempts, "status", Status.VOID)
+    return _RunGames(
+        games=counting_rows(attempts).sort_by("game_no"),
+        void=still_void_rows(attempts).sort_by("game_no"),
+        at_fault=np.concatenate(
+            [
+                first[is_void & _says(attempts, "fault", Side.FIRST)],
+                second[is_void & _says(attempts, "fault", Side.SECOND)],
+            ]
+        ),
+        pairs=len(distinct_pairs),
+        damaged=scanned.damaged,
+    )
+
+
+def _joined(tables: list[pa.Table], pairs_before: NDArray[np.int64], places: NDArray[np.int64]) -> pa.Table:
+    """The runs' games below each other, their pairs apart, their agents in sorted order."""
+    joined = []
+    for table, before in zip(tables, pairs_before, strict=False):
+        columns: dict[str, Any] = {
+            "first": places[_numbers(table, "first")],
+            "second": places[_numbers(table, "second")],
+            "pair": before + _numbers(table, "pair"),
+            "status": table["status"],
+            "winner": table["winner"],
+            "fault": table["fault"],
+        }
+        joined.append(pa.table(columns))
+    return pa.concat_tables(joined)
+
+
+def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = table[name].to_numpy()
+    return numbers
+
+
+def _says(table: pa.Table, name: str, word: str) -> NDArray[np.bool_]:
+    said: Any = pc.equal(table[name], pa.scalar(str(word)))
+    answers: NDArray[np.bool_] = said.fill_null(False).to_numpy().astype(bool)
+    return answers
+
+
+def _score_by_fault(void: pa.Table) -> NDArray[np.float64]:
+    is_first, is_second = _says(void, "fault", Side.FIRST), _says(void, "fault", Side.SECOND)
+    return np.where(is_first, 0.0, np.where(is_second, 1.0, np.nan))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdenticalGroup:
+    """Counting games with the same agents on the same sides that went exactly the same way."""
+
+    first_agent: str
+    second_agent: str
+    games: int
+    game_ids: tuple[str, ...]
+    """Some of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdenticalGames:
+    """How much of what was played was played before: such games are no further evidence."""
+
+    games: int
+    """Counting games looked at."""
+    repeats: int
+    """Games that repeat an earlier one."""
+    groups: int
+    """Different games that were played more than once."""
+    examples: tuple[IdenticalGroup, ...]
+    """The largest groups, largest first."""
+
+
+_WENT_THE_SAME_WAY = ("first", "second", "start", "moves_a", "moves_b")
+
+
+def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int = 5) -> IdenticalGames:
+    """Which counting games have the same agents and sides, the same start position and the same moves.
+
+    Moves are compared by a 128-bit fingerprint, a few thousand games at a time: they are never all held.
+
+    Args:
+        store: where to read.
+        run_ids: which runs; games are compared across them.
+        examples: how many groups to name, and how many games of each.
+
+    Raises:
+        UnknownRunError: no such run.
+    """
+    numbering = _AgentNumbering()
+    runs = [_read_courses(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
+    if not runs:
+        raise UnknownRunError("no run was named")
+    courses = pa.concat_tables(runs)
+    sizes = courses.group_by(list(_WENT_THE_SAME_WAY), use_threads=False).aggregate([("game_id", "count")])
+    repeated = sizes.filter(_numbers(sizes, "game_id_count") > 1)
+    largest = repeated.sort_by([("game_id_count", "descending")]).slice(0, examples)
+    names = numbering.names_met()
+    return IdenticalGames(
+        games=courses.num_rows,
+        repeats=courses.num_rows - sizes.num_rows,
+        groups=repeated.num_rows,
+        examples=tuple(
+            IdenticalGroup(
+                first_agent=names[group["first"]],
+                second_agent=names[group["second"]],
+                games=group["game_id_count"],
+                game_ids=_ids_like(courses, group, examples),
+            )
+            for group in largest.to_pylist()
+        ),
+    )
+
+
+def _read_courses(store: GameStore, run_id: str, numbering: _AgentNumbering) -> pa.Table:
+    needed = (*RANKING_COLUMNS, "game_no", *_AGENTS, "start_position", "moves")
+    rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
+    columns: dict[str, Any] = {
+        "game_id": rows["game_id"],
+        "first": numbering.number(rows, Side.FIRST),
+        "second": numbering.number(rows, Side.SECOND),
+        "start": rows["start"],
+        "moves_a": rows["moves_a"],
+        "moves_b": rows["moves_b"],
+    }
+    return pa.table(columns)
+
+
+def _ids_like(courses: pa.Table, group: Mapping[str, Any], most: int) -> tuple[str, ...]:
+    is_alike = np.logical_and.reduce([_numbers(courses, name) == group[name] for name in _WENT_THE_SAME_WAY])
+    return tuple(map(str, courses["game_id"].take(np.flatnonzero(is_alike)[:most]).to_pylist()))
+
+
+def _with_fingerprints(piece: pa.Table) -> pa.Table:
+    start, distinct_starts = categories(piece["start_position"])
+    moves_a, moves_b = _fingerprints(piece["moves"].combine_chunks())
+    return (
+        with_categories(piece.drop_columns(["start_position", "moves"]), _AGENTS)
+        .append_column("start", pa.array(_word_hashes(distinct_starts)[0][start]))
+        .append_column("moves_a", pa.array(moves_a))
+        .append_column("moves_b", pa.array(moves_b))
+    )
+
+
+def _fingerprints(moves: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:  # noqa: ANN401 - a ListArray
+    """Two independent hashes of every list of words; the same in every file, run and process."""
+    lengths = moves.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.cumsum(lengths)
+    words, distinct = categories(pa.chunked_array([moves.flatten().fill_null("")]))
+    plies = np.arange(len(words)) - np.repeat(ends - lengths, lengths)
+    positions = _GOLDEN * plies.astype(np.uint64)
+    hashes_a, hashes_b = _word_hashes(distinct)
+    return (
+        _summed(_mixed(hashes_a[words] + positions), ends - lengths, ends),
+        _summed(_mixed(hashes_b[words] + positions), ends - lengths, ends),
+    )
+
+
+def _word_hashes(words: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=16).digest() for word in words)
+    both = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit depends on every bit."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _summed(numbers: NDArray[np.uint64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Sums, modulo 2**64, over ``numbers[start:end]``."""
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(numbers, dtype=np.uint64)])
+    total: NDArray[np.uint64] = sums[ends] - sums[starts]
+    return total + (ends - starts).astype(np.uint64)

@@ -1,0 +1,116 @@
+"""The unit of playing: one task run is one batch of whole pairs, played on one supervised worker.
+
+A single game is too small to be a task run (its bookkeeping would cost more than the game) and a tournament too large
+(a crash would lose too much). Every finished game is recorded within a second of its end. After any crash the games
+recorded are exactly those whose files exist; running the same batch again plays only the rest.
+
+Not guaranteed: a game interrupted in its middle is played again from its start, with the same seed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from prefect import task
+from prefect.runtime import flow_run, task_run
+
+from banzuke.identity import identify
+from banzuke.outcome import Status
+from banzuke.progress import announce_records
+from banzuke.record import GameRecord, PlannedGame
+from banzuke.workers.batch import play_batch
+from banzuke.workers.pool import current_pool
+from storage.game_store import GameStore
+from storage.ledger import Ledger
+from tasks.policies import MACHINERY
+from tasks.runs import parse_spec
+
+RECORD_SECONDS = 0.4
+"""A finished game waits no longer than this for others to share its file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReport:
+    """What became of a batch. The games themselves are in the store."""
+
+    games: int
+    counting: int
+    forfeits: int
+    voids: int
+    """Void attempts, those that were played again included."""
+
+
+@task(name="play-batch", task_run_name="{run_id} batch {number} of {count}", **MACHINERY)
+def play_games(
+    spec_json: str, store: str, run_id: str, number: int, count: int, game_ids: Sequence[str]
+) -> BatchReport:
+    """Play those of the given games that have no counting result, and record each as it ends.
+
+    Raises:
+        WorkerError: no worker could be started; the task is retried.
+        StorageError: a game could not be recorded; the task is retried.
+    """
+    spec = parse_spec(spec_json)
+    games = GameStore(store)
+    ledger = Ledger(games, run_id)
+    wanted = set(game_ids).intersection(ledger.missing_ids())
+    identities = {agent.name: identify(agent).agent_id for agent in spec.agents}
+    todo = [_with_present_ids(game, identities) for game in ledger.plan if game.game_id in wanted]
+    recorder = Recorder(games, run_id)
+    with current_pool().lease() as supervisor:
+        attempts = play_batch(
+            todo, spec, supervisor, attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due
+        )
+        try:
+            for record in attempts:
+                recorder.add(record)
+        finally:
+            recorder.flush()
+    return BatchReport(
+        games=len(todo),
+        counting=recorder.counts[Status.PLAYED] + recorder.counts[Status.FORFEIT],
+        forfeits=recorder.counts[Status.FORFEIT],
+        voids=recorder.counts[Status.VOID],
+    )
+
+
+class Recorder:
+    """Gathers finished games for a moment, so that fast games share a file."""
+
+    def __init__(self, store: GameStore, run_id: str) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.counts = dict.fromkeys(Status, 0)
+        self._flow_run_id: str | None = flow_run.id
+        self._task_run_id: str | None = task_run.id
+        self._waiting: list[GameRecord] = []
+        self._due = float("inf")
+
+    def add(self, record: GameRecord) -> None:
+        """Take a finished game; it is on disk at the latest :data:`RECORD_SECONDS` and a tick later."""
+        record = replace(record, flow_run_id=self._flow_run_id, task_run_id=self._task_run_id)
+        self._waiting.append(record)
+        self._due = min(self._due, time.monotonic() + RECORD_SECONDS)
+        self.counts[record.status] += 1
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write what has waited long enough."""
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write everything that waits."""
+        if self._waiting:
+            self.store.record(self.run_id, self._waiting)
+            announce_records(self._waiting)
+        self._waiting, self._due = [], float("inf")
+
+
+def _with_present_ids(game: PlannedGame, identities: dict[str, str]) -> PlannedGame:
+    """A repaired agent has another content hash than when the run was planned; its new rows carry the new one."""
+    return replace(
+        game, first_agent_id=identities[game.first_agent], second_agent_id=identities[game.second_agent]
+    )

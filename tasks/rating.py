@@ -1,0 +1,114 @@
+"""From the games in the store to the ranking sheet. No Prefect here: ``banzuke standings`` needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from banzuke.ratings.scores import GameColumns
+from banzuke.ratings.standings import Entrant, Standings, compute_standings
+from banzuke.record import AgentRow, Standing
+from banzuke.specs import RatingsSpec
+from storage.game_store import GameStore
+from storage.parts import DamagedPart
+from storage.queries import CountingGames, counting_games, identical_games
+
+
+def rate_runs(games: GameStore, run_ids: Sequence[str], *, count_faults: bool = False) -> Standings:
+    """Rate all counting games of one or several runs together, on the anchor of the first run.
+
+    Args:
+        games: the store.
+        run_ids: which runs.
+        count_faults: whether a game that is still void counts as a loss of the side at fault.
+
+    Raises:
+        UnknownRunError: one of the runs is not in the store.
+    """
+    documents = [games.read_run(run_id) for run_id in run_ids]
+    found = counting_games(games, run_ids)
+    entrants = _entrants(games, run_ids, found)
+    ratings = RatingsSpec.model_validate(documents[0]["spec"]["ratings"])
+    rated = compute_standings(
+        entrants=entrants,
+        games=_columns(found, count_faults=count_faults),
+        anchor=ratings.anchor,
+        anchor_elo=ratings.anchor_elo,
+    )
+    return replace(rated, warnings=(*rated.warnings, *store_warnings(games, run_ids, found.damaged)))
+
+
+def publish(games: GameStore, run_id: str, rated: Standings) -> None:
+    """Write the standings of a run. They are derived: deleting them loses nothing."""
+    now = datetime.now(UTC)
+    games.write_standings(run_id, [Standing(run_id=run_id, computed_at=now, **asdict(row)) for row in rated.rows])
+
+
+def store_warnings(
+    games: GameStore, run_ids: Sequence[str], damaged: Sequence[DamagedPart] = ()
+) -> list[str]:
+    """What the games themselves say against the ratings: identical games, and files that could not be read."""
+    warnings = [f"left out: {part.path}: {part.reason}" for part in damaged]
+    same = identical_games(games, run_ids)
+    if same.repeats:
+        largest = same.examples[0]
+        warnings.append(
+            f"{same.repeats} of {same.games} games repeat an earlier one move by move and are no further evidence; "
+            f"most often {largest.first_agent} against {largest.second_agent}, {largest.games} times "
+            f"({', '.join(largest.game_ids[:2])})"
+        )
+    return warnings
+
+
+def _entrants(games: GameStore, run_ids: Sequence[str], found: CountingGames) -> list[Entrant]:
+    """Those with games first, in the order of the columns' indices, then those of the runs' agents without any."""
+    rows = {(row.agent, row.agent_id): row for run_id in run_ids for row in games.read_agents(run_id)}
+    lost_by_forfeit = np.where(found.first_score > 0.5, found.second, found.first)[found.is_forfeit]
+    forfeits = np.bincount(lost_by_forfeit, minlength=len(found.agents))
+    played = list(zip(found.agents, found.agent_ids, strict=True))
+    names = [name for name, _ in (*played, *(key for key in rows if key not in played))]
+    entrants = [
+        Entrant(
+            agent=_distinct(name, agent_id, names),
+            agent_id=agent_id,
+            forfeits=int(forfeits[index]),
+            voids=int(found.void_attempts[index]),
+            unfit=_unfit(rows.get((name, agent_id))),
+        )
+        for index, (name, agent_id) in enumerate(played)
+    ]
+    idle = (row for key, row in rows.items() if key not in played)
+    return [
+        *entrants,
+        *(
+            Entrant(agent=_distinct(row.agent, row.agent_id, names), agent_id=row.agent_id, unfit=_unfit(row))
+            for row in idle
+        ),
+    ]
+
+
+def _distinct(name: str, agent_id: str, names: Sequence[str]) -> str:
+    """Two contents under one name are two agents; no agent's own name can hold the sign between."""
+    return f"{name}@{agent_id[:6]}" if names.count(name) > 1 else name
+
+
+def _unfit(row: AgentRow | None) -> str | None:
+    return row.reason or "no reason recorded" if row is not None and row.fit is False else None
+
+
+def _columns(found: CountingGames, *, count_faults: bool) -> GameColumns:
+    columns = GameColumns(
+        first_agent=found.first, second_agent=found.second, first_score=found.first_score, pair=found.pair
+    )
+    if not count_faults:
+        return columns
+    blamed = ~np.isnan(found.void.first_score)
+    return GameColumns(
+        first_agent=np.concatenate([columns.first_agent, found.void.first[blamed]]),
+        second_agent=np.concatenate([columns.second_agent, found.void.second[blamed]]),
+        first_score=np.concatenate([columns.first_score, found.void.first_score[blamed]]),
+        pair=np.concatenate([columns.pair, found.void.pair[blamed]]),
+    )

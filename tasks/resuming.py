@@ -1,0 +1,52 @@
+"""May this run be gone on with? No Prefect here: the command asks before it starts anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from banzuke.errors import RunChangedError
+from banzuke.identity import Identity, spec_fingerprint
+from banzuke.specs import Spec
+from storage.ledger import Ledger
+
+
+def check_unchanged(
+    document: Mapping[str, Any], spec: Spec, identities: Mapping[str, Identity], ledger: Ledger
+) -> None:
+    """Nothing to see where the run may be resumed.
+
+    Raises:
+        RunChangedError: the spec differs in more than its limits, or an agent with counting games is not the same;
+            the message says what changed.
+    """
+    run_id = document["run_id"]
+    if document["fingerprint"] != spec_fingerprint(spec):
+        changed = ", ".join(_differences(document["spec"], spec.model_dump(mode="json")))
+        raise RunChangedError(
+            f"run {run_id} was planned from another spec: {changed or 'its opening book or suite'} changed; "
+            "give this one another --run-id, or restore the spec"
+        )
+    for name, seen in sorted(ledger.counting_agent_ids().items()):
+        now = identities[name].agent_id
+        if now and seen != {now}:
+            raise RunChangedError(
+                f"run {run_id}: agent {name!r} has changed and has counting games "
+                f"({', '.join(sorted(seen))} then, {now} now); give this one another --run-id"
+            )
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
+    names: list[str] = []
+    for key in sorted(before.keys() | after.keys()):
+        one, other = before.get(key), after.get(key)
+        if (where == "" and key == "limits") or one == other:
+            continue
+        if where == "" and key == "agents" and one and other:
+            if {agent["name"] for agent in one} != {agent["name"] for agent in other}:
+                names.append("the list of agents")
+        elif isinstance(one, dict) and isinstance(other, dict):
+            names.extend(_differences(one, other, f"{where}{key}."))
+        else:
+            names.append(f"{where}{key}")
+    return names

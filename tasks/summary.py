@@ -1,0 +1,100 @@
+"""What became of a run, read from the store. No Prefect here: the command shows it without a server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from banzuke.outcome import Side
+from banzuke.record import Standing
+from storage.game_store import GameStore
+from storage.ledger import Ledger
+from tasks.rating import store_warnings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run in numbers."""
+
+    run_id: str
+    planned: int
+    counting: int
+    forfeits: int
+    """Counting games that were lost by forfeit."""
+    voids: int
+    """Games whose every attempt is void."""
+    missing: int
+    """Games without any attempt."""
+    unfit: tuple[tuple[str, str], ...]
+    """Agent and reason."""
+    standings: tuple[Standing, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Every agent was fit and every planned game has a counting result; a run without games never is."""
+        return 0 < self.planned == self.counting and not self.unfit
+
+
+def summarise(games: GameStore, run_id: str) -> Summary:
+    """The summary of one run.
+
+    Raises:
+        UnknownRunError: it is not in the store.
+    """
+    games.read_run(run_id)
+    tallies = Ledger(games, run_id).tallies()
+    return Summary(
+        run_id=run_id,
+        planned=tallies.planned,
+        counting=tallies.counting,
+        forfeits=tallies.forfeits,
+        voids=tallies.void,
+        missing=tallies.missing,
+        unfit=tuple(
+            (row.agent, row.reason or "no reason recorded")
+            for row in games.read_agents(run_id)
+            if row.fit is False
+        ),
+        standings=tuple(games.read_standings(run_id)),
+    )
+
+
+def health(games: GameStore, run_id: str) -> dict[str, Any]:
+    """Void games by cause and by agent, and how many attempts were needed beyond the first."""
+    ledger = Ledger(games, run_id)
+    by_cause: Counter[str] = Counter()
+    by_agent: Counter[str] = Counter()
+    seats = {game.game_id: (game.first_agent, game.second_agent) for game in ledger.plan}
+    for game_id, cause in ledger.last_void().items():
+        by_cause[cause.termination] += 1
+        if cause.fault is not None:
+            by_agent[seats[game_id][cause.fault is Side.SECOND]] += 1
+    return {
+        "voids_by_cause": by_cause,
+        "voids_by_agent": by_agent,
+        "retries": sum(ledger.attempts().values()) - len(ledger.attempts()),
+        "warnings": store_warnings(games, [run_id], ledger.damaged),
+    }
+
+
+def describe_runs(games: GameStore) -> list[Mapping[str, Any]]:
+    """One line's worth of facts per run, newest first."""
+    found: list[Mapping[str, Any]] = []
+    for run_id in games.run_ids():
+        document = games.read_run(run_id)
+        tallies = Ledger(games, run_id).tallies()
+        found.append(
+            {
+                "run_id": run_id,
+                "created_at": document["created_at"],
+                "agents": len(document["spec"]["agents"]),
+                "planned": tallies.planned,
+                "counting": tallies.counting,
+                "forfeits": tallies.forfeits,
+                "voids": tallies.void,
+                "missing": tallies.missing,
+            }
+        )
+    return found
