@@ -121,7 +121,7 @@ def main() -> None:
     """Generate the lessons, or read them, then train and save both networks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "checkpoints")
-    parser.add_argument("--positions", type=int, default=100_000)
+    parser.add_argument("--positions", type=int, default=120_000)
     parser.add_argument("--lessons", type=Path, help="an .npz file: read if it exists, else written")
     options = parser.parse_args()
     torch.set_num_threads(1)
