@@ -34,16 +34,12 @@ def identify(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent) ->
     try:
         if isinstance(agent, CheckpointAgent):
             sha256 = file_sha256(Path(agent.path))
-            return Identity(
-                agent_id=_hash({"kind": "checkpoint", "file": sha256, **_choice(agent)}), sha256=sha256
-            )
+            return Identity(agent_id=_hash({"kind": "checkpoint", "file": sha256, **_choice(agent)}), sha256=sha256)
         if isinstance(agent, UsiAgent):
             program = file_sha256(find_program(agent.command[0], Path(agent.directory)))
             return Identity(agent_id=_hash(_engine(agent, program)), sha256=program)
     except OSError as error:
-        return Identity(
-            agent_id="", sha256=None, fault=f"{error.strerror or error}: {error.filename or agent.name}"
-        )
+        return Identity(agent_id="", sha256=None, fault=f"{error.strerror or error}: {error.filename or agent.name}")
     return Identity(agent_id=_hash(agent.model_dump(mode="json", exclude={"name"})), sha256=None)
 
 

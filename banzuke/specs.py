@@ -301,9 +301,7 @@ class _Reader:
     def _check_names(self, agents: Sequence[_Agent]) -> None:
         names = self._names()
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.faults.append(
-                f"agent {name!r}: the name is given {names.count(name)} times; names are unique"
-            )
+            self.faults.append(f"agent {name!r}: the name is given {names.count(name)} times; names are unique")
         folded: dict[str, str] = {}
         for agent in agents:
             other = folded.setdefault(agent.name.lower(), agent.name)
@@ -319,9 +317,7 @@ class _Reader:
                 "every opening is played twice, sides swapped"
             )
         if tournament.format == "gauntlet" and not tournament.challengers:
-            self.faults.append(
-                '[tournament]: challengers: a gauntlet needs them, e.g. challengers = ["epoch-10"]'
-            )
+            self.faults.append('[tournament]: challengers: a gauntlet needs them, e.g. challengers = ["epoch-10"]')
         if tournament.format != "gauntlet" and tournament.challengers:
             self.faults.append('[tournament]: challengers: only format = "gauntlet" has them')
         names = self._names()
@@ -438,9 +434,7 @@ def _describe(error: ValidationError, model: type[BaseModel], where: str) -> Ite
         place = ".".join(str(part) for part in fault["loc"])
         prefix = f"{where}: {place}" if where and place else where or place
         if fault["type"] == "extra_forbidden":
-            fields = (
-                SearchLimit.model_fields if len(fault["loc"]) > 1 and fault["loc"][0] == "limit" else known
-            )
+            fields = SearchLimit.model_fields if len(fault["loc"]) > 1 and fault["loc"][0] == "limit" else known
             yield f"{where + ': ' if where else ''}{_unknown(place, fields, 'key')}"
         elif fault["type"] == "missing":
             yield f"{prefix}: is missing"
@@ -462,13 +456,7 @@ def _visible(model: type[BaseModel]) -> list[str]:
 def _unknown(word: str, known: Iterable[str], noun: str) -> str:
     options = sorted(set(known))
     near = difflib.get_close_matches(word.rpartition(".")[2], options, n=1, cutoff=0.5)
-    hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"known: {', '.join(options)}"
-        if options
-        else "there is none"
-    )
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(options)}" if options else "there is none"
     return f"unknown {noun} {_shown(word)}; {hint}"
 
 

@@ -33,12 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Store = Annotated[
-    str, typer.Option("--store", metavar="URI", help="Where the games are: a folder or an fsspec URL.")
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")
-]
+Store = Annotated[str, typer.Option("--store", metavar="URI", help="Where the games are: a folder or an fsspec URL.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of Prefect and of the tasks.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The tournament, a TOML file.")]
 DEFAULT_STORE = "./banzuke-store"
@@ -68,9 +64,10 @@ def run(
     loaded = _with_concurrency(load_spec(spec), concurrency)
     started = time.monotonic()
     chosen = run_id or _new_run_id(loaded.name)
-    summary = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose)
+    ended = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose)
     again = f"banzuke run {spec} --store {store} --run-id {chosen}"
-    _report([summary], store, as_json=as_json, seconds=time.monotonic() - started, again=again)
+    _report([ended.result], store, as_json=as_json, seconds=time.monotonic() - started)
+    _leave(complete=ended.result.is_complete, stopped_by=ended.stopped_by, again=again)
 
 
 @app.command()
@@ -83,13 +80,14 @@ def evaluate(
 
     loaded = load_spec(spec)
     evaluation_id = _new_run_id(loaded.name)
-    found = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose)
+    ended = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose)
+    found = ended.result
     if as_json:
         _print_json({"evaluation_id": evaluation_id, "store": store, "agents": found})
     else:
         print_evaluation(found)
-    _leave_if_stopped("")
-    raise typer.Exit(OK if all(agent["fit"] for agent in found) else DEGRADED)
+    again = f"banzuke evaluate {spec} --store {store}"
+    _leave(complete=all(agent["fit"] for agent in found), stopped_by=ended.stopped_by, again=again)
 
 
 @app.command()
@@ -140,9 +138,7 @@ def backfill(
     parallel: Annotated[
         int | None, typer.Option("--parallel", min=1, max=1024, help="Worker processes at once.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be played, and play nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and play nothing.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -166,9 +162,10 @@ def backfill(
         raise typer.Exit(OK)
     started = time.monotonic()
     touched = [run_id for run_id, ids in wanted.items() if ids] or chosen[:1]
-    summaries = run_backfill(store, touched, causes, parallel, wanted, live=not as_json, verbose=verbose)
-    again = f"banzuke backfill --store {store}"
-    _report(summaries, store, as_json=as_json, seconds=time.monotonic() - started, again=again)
+    ended = run_backfill(store, touched, causes, parallel, wanted, live=not as_json, verbose=verbose)
+    _report(ended.result, store, as_json=as_json, seconds=time.monotonic() - started)
+    complete = bool(ended.result) and all(summary.is_complete for summary in ended.result)
+    _leave(complete=complete, stopped_by=ended.stopped_by, again=f"banzuke backfill --store {store}")
 
 
 @app.command()
@@ -246,9 +243,7 @@ def _age(text: str) -> timedelta:
     return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
-def _report(
-    summaries: Sequence[Summary], store: str, *, as_json: bool, seconds: float, again: str
-) -> NoReturn:
+def _report(summaries: Sequence[Summary], store: str, *, as_json: bool, seconds: float) -> None:
     from deployments.printing import merged_json, print_summary  # noqa: PLC0415 - see run
 
     if as_json:
@@ -256,8 +251,6 @@ def _report(
     else:
         for summary in summaries:
             print_summary(summary, store, seconds=seconds)
-    _leave_if_stopped(again)
-    raise typer.Exit(OK if summaries and all(summary.is_complete for summary in summaries) else DEGRADED)
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -265,18 +258,12 @@ def _print_json(document: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-_stopped_by: list[int] = []
-
-
-def _leave_if_stopped(again: str) -> None:
-    if _stopped_by:
-        _say(f"stopped; everything finished is kept. Go on with: {again}" if again else "stopped")
-        raise typer.Exit(128 + _stopped_by[0])
-
-
-def note_signal(number: int) -> None:
-    """Remember that a signal stopped the run; the exit code says so."""
-    _stopped_by.append(number)
+def _leave(*, complete: bool, stopped_by: int | None, again: str) -> NoReturn:
+    """End with the exit code of the contract; the last line of a stopped command says how to go on."""
+    if stopped_by is not None:
+        _say(f"stopped; everything finished is kept. Go on with: {again}")
+        raise typer.Exit(128 + stopped_by)
+    raise typer.Exit(OK if complete else DEGRADED)
 
 
 def _say(line: str) -> None:

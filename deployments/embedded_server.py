@@ -90,9 +90,7 @@ class EmbeddedServer:
                 return
         words = (self.home / "server.log").read_text(errors="replace").strip().splitlines()[-1:]
         self.stop()
-        raise ServerStartError(
-            f"the embedded Prefect server did not start: {' '.join(words) or 'no reason given'}"
-        )
+        raise ServerStartError(f"the embedded Prefect server did not start: {' '.join(words) or 'no reason given'}")
 
     def stop(self) -> None:
         """End the server and delete its home. Idempotent."""

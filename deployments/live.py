@@ -68,9 +68,7 @@ class LiveTable(_Display):
         self.console = Console(stderr=True)
         self.live: Live | None = None
         if live and self.console.is_terminal:
-            self.live = Live(
-                get_renderable=self._render, console=self.console, transient=True, refresh_per_second=4
-            )
+            self.live = Live(get_renderable=self._render, console=self.console, transient=True, refresh_per_second=4)
         self.talks = live
         self._lock = Lock()
         self._stage = "starting the pipeline"
@@ -172,9 +170,7 @@ class LiveTable(_Display):
         index = [self._index[name] for name in found.agents]
         return [
             (index[first], index[second], float(score), int(pair))
-            for first, second, score, pair in zip(
-                found.first, found.second, found.first_score, found.pair, strict=True
-            )
+            for first, second, score, pair in zip(found.first, found.second, found.first_score, found.pair, strict=True)
         ]
 
 
@@ -195,9 +191,7 @@ class BackfillLines(_Display):
                 if record.status is not Status.VOID:
                     self._done.add(record.game_id)
                 done = len(self._done)
-            verdict = (
-                "OK" if record.status is not Status.VOID else f"void, {record.termination}: {record.detail}"
-            )
+            verdict = "OK" if record.status is not Status.VOID else f"void, {record.termination}: {record.detail}"
             elapsed = time.monotonic() - self._started
             if self.live:
                 sys.stdout.write(

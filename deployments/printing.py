@@ -145,9 +145,7 @@ def summary_json(summary: Summary, store: str) -> dict[str, Any]:
         "voids": summary.voids,
         "missing": summary.missing,
         "unfit": [{"agent": agent, "reason": reason} for agent, reason in summary.unfit],
-        "standings": [
-            asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings
-        ],
+        "standings": [asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings],
     }
 
 
@@ -156,9 +154,7 @@ def merged_json(summaries: Sequence[Summary], store: str, *, seconds: float) -> 
     each = [summary_json(summary, store) for summary in summaries]
     if len(each) == 1:
         return each[0] | {"seconds": round(seconds, 3)}
-    counts = {
-        key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing")
-    }
+    counts = {key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing")}
     return {
         "run_id": None,
         "store": store,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from banzuke.errors import BanzukeError, SpecError, UnknownRunError
 from banzuke.identity import identify
 from banzuke.match.planning import plan_run
 from banzuke.specs import SPEC, Spec, is_name
 from banzuke.workers.pool import WorkerPool, worker_pool
-from deployments import cli
 from deployments.embedded_server import api
 from deployments.live import BackfillLines, LiveTable
 from storage.game_store import GameStore
@@ -28,12 +28,23 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import State
 
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Generic[Result]):
+    """What a flow ended with."""
+
+    result: Result
+    stopped_by: int | None
+    """The signal that stopped it before its end, if one did."""
+
 
 class FlowFailedError(BanzukeError):
     """The flow ended without a summary."""
 
 
-def run_tournament(spec: Spec, store: str, run_id: str, *, live: bool, verbose: bool) -> Summary:
+def run_tournament(spec: Spec, store: str, run_id: str, *, live: bool, verbose: bool) -> Ended[Summary]:
     """Run the whole pipeline for a spec; see ``flows/run_pipeline.py``.
 
     Raises:
@@ -47,14 +58,12 @@ def run_tournament(spec: Spec, store: str, run_id: str, *, live: bool, verbose: 
 
             return run_pipeline
 
-        summary: Summary = call(flow, SPEC.dump_json(spec).decode(), store, run_id)
-        _note_signal(pool)
-        return summary
+        return Ended(result=call(flow, SPEC.dump_json(spec).decode(), store, run_id), stopped_by=pool.stopped_by)
 
 
 def run_evaluation(
     spec: Spec, store: str, evaluation_id: str, *, live: bool, verbose: bool
-) -> list[dict[str, Any]]:
+) -> Ended[list[dict[str, Any]]]:
     """Probe and score the agents of a spec."""
     plan_run(spec, run_id=evaluation_id, agent_ids={agent.name: "" for agent in spec.agents})
     with _prepared(spec, verbose=verbose) as (call, pool), LiveTable(spec, store, evaluation_id, live=live):
@@ -64,9 +73,7 @@ def run_evaluation(
 
             return evaluate_agents
 
-        found: list[dict[str, Any]] = call(flow, SPEC.dump_json(spec).decode(), store, evaluation_id)
-        _note_signal(pool)
-        return found
+        return Ended(result=call(flow, SPEC.dump_json(spec).decode(), store, evaluation_id), stopped_by=pool.stopped_by)
 
 
 def run_backfill(
@@ -78,7 +85,7 @@ def run_backfill(
     *,
     live: bool,
     verbose: bool,
-) -> list[Summary]:
+) -> Ended[list[Summary]]:
     """Play the void and missing games of runs; see ``flows/backfill_games.py``."""
     games = GameStore(store)
     specs = [SPEC.validate_python(games.read_run(run_id)["spec"]) for run_id in run_ids]
@@ -94,9 +101,7 @@ def run_backfill(
 
             return backfill_games
 
-        summaries: list[Summary] = call(flow, store, list(run_ids), list(causes), parallel)
-        _note_signal(pool)
-        return summaries
+        return Ended(result=call(flow, store, list(run_ids), list(causes), parallel), stopped_by=pool.stopped_by)
 
 
 def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
@@ -112,9 +117,7 @@ def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
             "or digit, without '--'"
         )
     identities = {agent.name: identify(agent) for agent in spec.agents}
-    plan_run(
-        spec, run_id=run_id, agent_ids={name: identity.agent_id for name, identity in identities.items()}
-    )
+    plan_run(spec, run_id=run_id, agent_ids={name: identity.agent_id for name, identity in identities.items()})
     games = GameStore(store)
     try:
         document = games.read_run(run_id)
@@ -153,8 +156,9 @@ def _call(flow: Flow[..., Any], pool: WorkerPool, arguments: Sequence[Any], *, e
     settings = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if embedded else {})
     sized = flow.with_options(task_runner=threads(pool.size))
     with settings:
-        state: State[Any] = sized(*arguments, return_state=True)
-    return state
+        # Prefect's overloads read a flow of unknown parameters as one that returns nothing.
+        state: Any = sized(*arguments, return_state=True)
+    return cast("State[Any]", state)
 
 
 def _outcome(state: State[Any]) -> Any:  # noqa: ANN401 - the flow's own result
@@ -164,8 +168,3 @@ def _outcome(state: State[Any]) -> Any:  # noqa: ANN401 - the flow's own result
     if found is None:
         raise FlowFailedError(f"the flow ended as {state.name}: {state.message}")
     return found
-
-
-def _note_signal(pool: WorkerPool) -> None:
-    if pool.stopped_by is not None:
-        cli.note_signal(pool.stopped_by)

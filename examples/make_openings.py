@@ -186,6 +186,8 @@ class Engine:
 
     def new_game(self) -> None:
         """Forget everything: the next answer depends on the question alone."""
+        # Something that sways the scores of Fairy-Stockfish 11.1 outlives usinewgame; setting Threads ends it.
+        self._tell(f"setoption name Threads value {OPTIONS['Threads']}")
         self._tell("usinewgame")
         self._ask("isready", until="readyok")
 

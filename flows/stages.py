@@ -76,9 +76,7 @@ def play_missing(
     announce_plan(planned=len(ledger.plan), counting=len(ledger.plan) - len(missing))
     wanted = missing if only is None else missing.intersection(only)
     todo = [
-        game
-        for game in ledger.plan
-        if game.game_id in wanted and game.first_agent in fit and game.second_agent in fit
+        game for game in ledger.plan if game.game_id in wanted and game.first_agent in fit and game.second_agent in fit
     ]
     if not todo or pool.stop.is_set():
         return

@@ -114,21 +114,24 @@ def _holds_all_of(files: Files, name: str, held: pa.ChunkedArray[Any]) -> bool:
 
 def _merge(files: Files, folder: str, run_id: str) -> Compaction:
     damaged: list[DamagedPart] = []
-    merged = rows = 0
+    merged = rows = waiting = 0
     batch: dict[str, pa.Table] = {}
     for name in part_names(files, folder):
         try:
             with open_part(files, f"{folder}/{name}", GAMES) as part:
-                if _may_be_merged(name, part):
-                    batch[name] = part.read(GAMES.names, run_id=run_id)
+                if not _may_be_merged(name, part):
+                    continue
+                batch[name] = part.read(GAMES.names, run_id=run_id)
         except FileNotFoundError:
             continue
         except CorruptPartError as error:
             damaged.append(damaged_part(files, f"{folder}/{name}", error))
-        if sum(table.num_rows for table in batch.values()) >= FULL_FILE_ROWS:
+            continue
+        waiting += batch[name].num_rows
+        if waiting >= FULL_FILE_ROWS:
             rows += _replace(files, folder, batch)
             merged += len(batch)
-            batch = {}
+            batch, waiting = {}, 0
     if len(batch) > 1:
         rows += _replace(files, folder, batch)
         merged += len(batch)

@@ -68,9 +68,7 @@ def probe_agent(spec_json: str, store: str, run_id: str, agent: str) -> Fitness:
 
 
 @task(name="score-agent", task_run_name="score {agent} {part}/{parts}", **MACHINERY)
-def score_agent(
-    spec_json: str, store: str, run_id: str, agent: str, part: int, parts: int
-) -> tuple[int, int]:
+def score_agent(spec_json: str, store: str, run_id: str, agent: str, part: int, parts: int) -> tuple[int, int]:
     """Put one part of the suite to one agent; the answers are recorded.
 
     Returns:

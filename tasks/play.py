@@ -60,9 +60,7 @@ def play_games(
     todo = [_with_present_ids(game, identities) for game in ledger.plan if game.game_id in wanted]
     recorder = Recorder(games, run_id)
     with current_pool().lease() as supervisor:
-        attempts = play_batch(
-            todo, spec, supervisor, attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due
-        )
+        attempts = play_batch(todo, spec, supervisor, attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due)
         try:
             for record in attempts:
                 recorder.add(record)
@@ -111,6 +109,4 @@ class Recorder:
 
 def _with_present_ids(game: PlannedGame, identities: dict[str, str]) -> PlannedGame:
     """A repaired agent has another content hash than when the run was planned; its new rows carry the new one."""
-    return replace(
-        game, first_agent_id=identities[game.first_agent], second_agent_id=identities[game.second_agent]
-    )
+    return replace(game, first_agent_id=identities[game.first_agent], second_agent_id=identities[game.second_agent])

@@ -47,9 +47,7 @@ def publish(games: GameStore, run_id: str, rated: Standings) -> None:
     games.write_standings(run_id, [Standing(run_id=run_id, computed_at=now, **asdict(row)) for row in rated.rows])
 
 
-def store_warnings(
-    games: GameStore, run_ids: Sequence[str], damaged: Sequence[DamagedPart] = ()
-) -> list[str]:
+def store_warnings(games: GameStore, run_ids: Sequence[str], damaged: Sequence[DamagedPart] = ()) -> list[str]:
     """What the games themselves say against the ratings: identical games, and files that could not be read."""
     warnings = [f"left out: {part.path}: {part.reason}" for part in damaged]
     same = identical_games(games, run_ids)

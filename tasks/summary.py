@@ -53,9 +53,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         voids=tallies.void,
         missing=tallies.missing,
         unfit=tuple(
-            (row.agent, row.reason or "no reason recorded")
-            for row in games.read_agents(run_id)
-            if row.fit is False
+            (row.agent, row.reason or "no reason recorded") for row in games.read_agents(run_id) if row.fit is False
         ),
         standings=tuple(games.read_standings(run_id)),
     )

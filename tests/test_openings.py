@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import shutil
 import subprocess
@@ -289,6 +290,27 @@ def test_the_script_makes_the_book_that_is_there(tmp_path: Path) -> None:
     assert [line for line in book if not line.startswith("#")][:1] == [
         line for line in made if not line.startswith("#")
     ]
+
+
+@needs_engine
+def test_a_score_depends_on_the_position_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After usinewgame alone, Fairy-Stockfish 11.1 gives the second of these another score than when asked first."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    make_openings = importlib.import_module("make_openings")
+    before = list(
+        parse_opening("startpos moves 9g9f 7c7d 6i6h 3c3d 4i3h 9c9d 1g1f 8a7c 4g4f 8b5b 6h5h 3a3b 7i7h 5b7b 3i4h").moves
+    )
+    moves = list(
+        parse_opening("startpos moves 2h4h 5a4b 4g4f 8b6b 7i6h 6a5b 7g7f 1c1d 4f4e 7c7d 8h5e 6c6d 5e7g 8a7c 3i2h").moves
+    )
+
+    with make_openings.Engine("fairy-stockfish") as engine:
+        alone = engine.score(moves, 30_000)
+    with make_openings.Engine("fairy-stockfish") as engine:
+        engine.score(before, 30_000)
+        after = engine.score(moves, 30_000)
+
+    assert alone == after
 
 
 @needs_engine

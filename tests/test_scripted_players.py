@@ -1,7 +1,5 @@
 """The built-in players: real games through the rules, and a search that is what it says."""
 
-
-
 from __future__ import annotations
 
 import random

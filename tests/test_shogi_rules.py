@@ -1,7 +1,5 @@
 """The rules of shogi: moves, endings under both rule sets, and positions that must be refused."""
 
-
-
 from __future__ import annotations
 
 import random

@@ -128,9 +128,7 @@ def test_a_clock_that_exceeds_move_seconds_is_refused(tmp_path: Path) -> None:
 
     faults = load(tmp_path, GOOD + engine + "[limits]\ngame_seconds = 36000.0\n")
 
-    assert faults == (
-        "[limits]: move_seconds: 10 is less than the 20.1 s that the clock of 'e' allows for one move",
-    )
+    assert faults == ("[limits]: move_seconds: 10 is less than the 20.1 s that the clock of 'e' allows for one move",)
 
 
 def test_a_directory_given_by_the_user_is_an_unknown_key(tmp_path: Path) -> None:

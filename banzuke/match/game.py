@@ -113,9 +113,7 @@ def replay(record: GameRecord, rules: Rules, *, max_plies: int) -> Outcome:
     if by_rules is not None:
         return by_rules
     to_move = board.side_to_move
-    said = Outcome(
-        termination=record.termination, winner=record.winner, fault=record.fault, detail=record.detail
-    )
+    said = Outcome(termination=record.termination, winner=record.winner, fault=record.fault, detail=record.detail)
     proven = {
         Termination.RESIGNATION: said.winner is to_move.other,
         Termination.ENTERING_KING: said.winner is to_move and board.may_declare_win(),
@@ -139,9 +137,7 @@ class _Table:
         self.thinking_ms = {Side.FIRST: 0, Side.SECOND: 0}
         self.longest_ms = {Side.FIRST: 0, Side.SECOND: 0}
 
-    def prepare(
-        self, seed: int, ready_deadline: float, thinking: Callable[[Side, float], None]
-    ) -> Outcome | None:
+    def prepare(self, seed: int, ready_deadline: float, thinking: Callable[[Side, float], None]) -> Outcome | None:
         """Seat both players; an outcome where one could not be made ready or the book already ended the game."""
         for side, seat in self.seats.items():
             thinking(side, ready_deadline)
@@ -198,9 +194,7 @@ class _Table:
                 Termination.FALSE_CLAIM, side, "claimed an entering-king win that the position does not give"
             )
         if not self.board.is_legal(choice.move):
-            return Outcome.forfeit(
-                Termination.ILLEGAL_MOVE, side, f"answered {_shown(choice.move)}, not a legal move"
-            )
+            return Outcome.forfeit(Termination.ILLEGAL_MOVE, side, f"answered {_shown(choice.move)}, not a legal move")
         self.board.push(choice.move)
         self.score.append(elapsed_ms, choice.eval_cp)
         return self.board.outcome()

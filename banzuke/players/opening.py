@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from banzuke.players.player import Player
 
 
-def open_player(
-    agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, *, deadline: float
-) -> Player:
+def open_player(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, *, deadline: float) -> Player:
     """Open an agent in this process.
 
     Args:

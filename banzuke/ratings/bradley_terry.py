@@ -13,7 +13,7 @@ not even reproduce its points.
 Why the law is put on the *expected score*: in Davidson's own parameters a strength is the log-odds among
 decisive games alone. With 60 % draws it is about 2.5 times what "Elo" means, and what ``banzuke calc elo``
 prints for the same games. Here two agents' difference is the Elo of their score, however many draws there
-are.
+are (exactly so where moving first is worth nothing; else it is that difference with the first move taken out).
 
 The estimate. Ratings and first-move advantage maximise ``sum x log s + (1 - x) log(1 - s)`` over all games
 (``x`` the first agent's points), by Newton's method on the counts. It is concave; at its maximum every
@@ -22,14 +22,14 @@ to be right, and nothing about draws.
 
 The covariance is a sandwich clustered by opening pair (K.-Y. Liang and S. L. Zeger, Biometrika 73, 1986):
 games of one pair share an opening and may agree or cancel to any degree. Each pair's residual is taken
-against the fit without that pair (the jackknife form, called CR3 by R. M. Bell and D. F. McCaffrey, Survey
+against the fit without that pair (the jackknife form, often called CR3; R. M. Bell and D. F. McCaffrey, Survey
 Methodology 28, 2002), which for two agents multiplies the naive variance by about ``(G / (G - 1)) ** 2`` for
 ``G`` pairs, instead of the usual ``G / (G - 1)``: a little wide where pairs are few, rather than too narrow.
 
 Where few pairs, or pairs that all look alike, cannot show their spread, a zero-width interval would be a lie:
 the variance of a difference is never taken below ``TRUSTED_PAIRS / G`` of the model's own (the inverse
-information, a draw counting for no certainty), and never needs more than all of it, ``G`` being the pairs of
-the agent that has fewer.
+information, a draw counting for no certainty), nor, with fewer pairs than that, below all of it; ``G`` is the
+number of pairs of the agent that has fewer.
 
 Where no finite maximum exists, there is one remedy: **one virtual draw** per encounter that needs it, half of
 it with either side moving first (so that it says nothing about the first-move advantage). Which encounters

@@ -161,9 +161,7 @@ class Supervisor:
         self._prepared_for = spec
         return worker
 
-    def _carry_out(
-        self, worker: WorkerProcess, order: Order, spec: Spec, on_tick: Callable[[], None]
-    ) -> Report:
+    def _carry_out(self, worker: WorkerProcess, order: Order, spec: Spec, on_tick: Callable[[], None]) -> Report:
         """Send an order and wait for its report, under the worker's own absolute deadlines.
 
         Raises:
