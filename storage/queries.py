@@ -324,5 +324,5 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _summed(numbers: NDArray[np.uint64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Sums, modulo 2**64, over ``numbers[start:end]``."""
     sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(numbers, dtype=np.uint64)])
-    total: NDArray[np.uint64] = sums[ends] - sums[starts]
-    return total + (ends - starts).astype(np.uint64)
+    between: NDArray[np.uint64] = sums[ends] - sums[starts]
+    return between

@@ -136,6 +136,18 @@ def test_a_remote_lock_is_not_held_for_ever() -> None:
     files.delete("lock")
 
 
+def test_a_lock_taken_over_is_not_freed_by_its_first_holder() -> None:
+    """Who held a remote lock for so long that another took it leaves it with the other."""
+    files = RemoteFiles(fsspec.filesystem("memory"), "/locks-taken-over")
+    taken_over = b'{"owner": "the other", "at": %f}' % time.time()
+    with files.exclusive("lock") as is_ours:
+        assert is_ours
+        files.publish("lock", taken_over, replace=True)
+
+    assert taken_over == files.read("lock")
+    files.delete("lock")
+
+
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [

@@ -366,6 +366,30 @@ def test_a_reader_whose_listing_missed_both_looks_again(store: GameStore, monkey
     assert list(range(6)) == game_numbers(store)
 
 
+def test_a_reader_looks_again_until_the_folder_holds_still(store: GameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If parts vanish, and the next listing misses the file they went to, the one after it is asked."""
+    really_list = LocalFiles.files
+    really_open = LocalFiles.open
+    listings = 0
+
+    def missing_everything_the_second_time(files: LocalFiles, folder: str) -> list[str]:
+        nonlocal listings
+        listings += 1
+        return [] if listings == 2 else really_list(files, folder)
+
+    def compacting_first(files: LocalFiles, name: str) -> pa.NativeFile:
+        monkeypatch.setattr(LocalFiles, "open", really_open)
+        monkeypatch.setattr(LocalFiles, "files", really_list)
+        GameStore(store.uri).compact("nightly")
+        monkeypatch.setattr(LocalFiles, "files", missing_everything_the_second_time)
+        return really_open(files, name)
+
+    monkeypatch.setattr(LocalFiles, "files", missing_everything_the_second_time)
+    monkeypatch.setattr(LocalFiles, "open", compacting_first)
+
+    assert list(range(6)) == game_numbers(store)
+
+
 def test_readers_never_miss_a_row_while_others_record_and_compact(store: GameStore) -> None:
     """Whatever was recorded before a read began is in it, each attempt once, under constant compaction."""
     is_over = threading.Event()

@@ -60,6 +60,7 @@ def test_results_are_seen_from_the_first_side(store: GameStore) -> None:
     assert ("material-2", "random") == games.agents
     assert ("m" * 64, "r" * 64) == games.agent_ids
     assert [False, False, False, True] == games.is_forfeit.tolist()
+    assert [0, 0] == games.void_attempts.tolist()
     assert games.pair[0] == games.pair[1]
     assert games.pair[2] == games.pair[3]
     assert games.pair[0] != games.pair[2]
