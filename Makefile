@@ -1,13 +1,14 @@
 # Needs Python >= 3.11 and make; everything else is installed into .venv at the first use.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
+STORE ?= demo-store
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test check bench soak clean
 
 demo: $(INSTALLED)
-	$(BIN)/banzuke run examples/demo.toml --store demo-store
+	$(BIN)/banzuke run examples/demo.toml --store $(STORE)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
@@ -22,7 +23,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/start.py
 
 soak: $(INSTALLED)
-	$(BIN)/python -m pytest -m soak --override-ini "addopts=-ra"
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) demo-store .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

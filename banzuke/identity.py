@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from banzuke.specs import CheckpointAgent, MaterialAgent, RandomAgent, Spec, UsiAgent, find_program
 
 ID_LENGTH = 16
+FRESH_NS = 2_000_000_000
+"""A file changed so recently may change again without a change of its time stamps, which are coarse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class Identity:
 
 
 def identify(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent) -> Identity:
-    """The identity of an agent as its files are now. Never raises for a missing file: that is ``fault``."""
+    """The identity of an agent as its files are now. Never raises for a file it cannot read: that is ``fault``."""
     try:
         if isinstance(agent, CheckpointAgent):
             sha256 = file_sha256(Path(agent.path))
@@ -40,6 +43,8 @@ def identify(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent) ->
             return Identity(agent_id=_hash(_engine(agent, program)), sha256=program)
     except OSError as error:
         return Identity(agent_id="", sha256=None, fault=f"{error.strerror or error}: {error.filename or agent.name}")
+    except ValueError as error:
+        return Identity(agent_id="", sha256=None, fault=f"{error}: {agent.name}")
     return Identity(agent_id=_hash(agent.model_dump(mode="json", exclude={"name"})), sha256=None)
 
 
@@ -59,17 +64,26 @@ def spec_fingerprint(spec: Spec) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, remembered for as long as its size and time stamp stay.
+    """The SHA-256 of a file, remembered for as long as the file stays the same one and unwritten.
 
     Raises:
         OSError: it cannot be read.
+        ValueError: the path holds a NUL.
     """
     status = path.stat()
-    return _file_sha256(path, status.st_size, status.st_mtime_ns)
+    if time.time_ns() - status.st_ctime_ns < FRESH_NS:
+        return _sha256(path)
+    # Size and modification time are not enough: both may be copied along with another file.
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _remembered_sha256(path, stamp)
 
 
 @lru_cache(maxsize=4096)
-def _file_sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+def _remembered_sha256(path: Path, _stamp: tuple[int, ...]) -> str:
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -83,20 +97,37 @@ def _choice(agent: CheckpointAgent) -> dict[str, Any]:
 
 
 def _engine(agent: UsiAgent, program: str) -> dict[str, Any]:
-    def by_content(value: object) -> object:
-        if isinstance(value, str) and value and "\0" not in value and len(value) < 4096:
-            path = Path(agent.directory) / value
-            if path.is_file():
-                return {"file": file_sha256(path)}
-        return value
-
+    directory = Path(agent.directory)
     return {
         "kind": "usi",
         "program": {"version": agent.version} if agent.version is not None else program,
-        "arguments": [by_content(argument) for argument in agent.command[1:]],
-        "options": {name: by_content(value) for name, value in sorted(agent.options.items())},
+        "arguments": [_argument(argument, directory) for argument in agent.command[1:]],
+        "options": {name: _by_content(value, directory) for name, value in sorted(agent.options.items())},
         "limit": agent.limit.model_dump(mode="json", exclude={"margin_ms"}),
     }
+
+
+def _argument(argument: str, directory: Path) -> object:
+    whole = _by_content(argument, directory)
+    switch, sign, value = argument.partition("=")
+    if whole != argument or not sign:
+        return whole
+    # As in --book=FILE: the file's path is no more part of the agent than where it stands alone.
+    content = _by_content(value, directory)
+    return argument if content == value else {"switch": switch, "value": content}
+
+
+def _by_content(value: object, directory: Path) -> object:
+    """A value that names a file, as that file's hash; any other as it is."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return value
+    path = directory / value
+    try:
+        is_file = path.is_file()
+    except OSError:
+        # Too long for a name, or behind a door that is closed to us: the engine cannot open it either.
+        return value
+    return {"file": file_sha256(path)} if is_file else value
 
 
 def _hash(document: dict[str, Any]) -> str:

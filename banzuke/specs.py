@@ -254,7 +254,7 @@ class _Reader:
             return None
         return Spec(**top, **resolved)
 
-    def _validate(self, model: type[BaseModel], value: Any, where: str) -> BaseModel | None:  # noqa: ANN401
+    def _validate(self, model: type[BaseModel], value: object, where: str) -> BaseModel | None:
         try:
             return model.model_validate(value)
         except ValidationError as error:

@@ -153,16 +153,28 @@ setoption name Book value <empty>
 setoption name Clear Hash
 isready
 usinewgame
-position startpos
+position sfen lnsgkgsnl/1r5b1/ppppppppp/9/9/9/PPPPPPPPP/1B5R1/LNSGKGSNL b - 1
 go nodes 10
-position startpos moves 7g7f
+position sfen lnsgkgsnl/1r5b1/ppppppppp/9/9/9/PPPPPPPPP/1B5R1/LNSGKGSNL b - 1 moves 7g7f
 go nodes 10
-position startpos moves 7g7f 3c3d
+position sfen lnsgkgsnl/1r5b1/ppppppppp/9/9/9/PPPPPPPPP/1B5R1/LNSGKGSNL b - 1 moves 7g7f 3c3d
 go nodes 10
 gameover win
+setoption name Threads value 2
+setoption name USI_Ponder value false
+setoption name Playing Style value Very Solid
+setoption name Eval File value some file.bin
+setoption name Book value <empty>
+setoption name Clear Hash
 isready
 usinewgame
 gameover lose
+setoption name Threads value 2
+setoption name USI_Ponder value false
+setoption name Playing Style value Very Solid
+setoption name Eval File value some file.bin
+setoption name Book value <empty>
+setoption name Clear Hash
 isready
 usinewgame
 gameover draw

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from banzuke.clock import Clock
-from banzuke.errors import AgentCrashError, AgentError, AgentStallError
+from banzuke.errors import AgentError, AgentStallError
 from banzuke.outcome import Outcome, Side, Termination
 from banzuke.players.player import DECLARE_WIN, RESIGN, Choice, Player
 
@@ -100,30 +100,36 @@ def replay(record: GameRecord, rules: Rules, *, max_plies: int) -> Outcome:
     that the position allows them.
 
     Raises:
-        ValueError: the row contradicts the rules: an illegal move, moves after the end, an unproven ending.
+        ValueError: the row contradicts the rules: an illegal move, moves after the end, an ending that is not theirs.
     """
     board = rules.start(record.start_position, max_plies=max_plies)
     for ply, move in enumerate(record.moves):
-        if ply > record.opening_plies and (ended := board.outcome()):
+        if ply >= record.opening_plies and (ended := board.outcome()):
             raise ValueError(f"{record.game_id}: goes on after {ended.termination} at ply {ply}")
         if not board.is_legal(move):
             raise ValueError(f"{record.game_id}: ply {ply + 1}, {move!r}, is illegal")
         board.push(move)
-    by_rules = board.outcome()
-    if by_rules is not None:
-        return by_rules
-    to_move = board.side_to_move
-    said = Outcome(termination=record.termination, winner=record.winner, fault=record.fault, detail=record.detail)
-    proven = {
-        Termination.RESIGNATION: said.winner is to_move.other,
-        Termination.ENTERING_KING: said.winner is to_move and board.may_declare_win(),
-        Termination.FALSE_CLAIM: said.winner is to_move.other and not board.may_declare_win(),
-        Termination.ILLEGAL_MOVE: said.winner is to_move.other,
-        Termination.TIME_FORFEIT: said.winner is to_move.other,
-    }
-    if not proven.get(record.termination, False):
+    proven = board.outcome() or _allowed(record, board)
+    if proven is None or (proven.termination, proven.winner, proven.fault) != (
+        record.termination,
+        record.winner,
+        record.fault,
+    ):
         raise ValueError(f"{record.game_id}: {record.termination} is not what the moves show")
-    return said
+    return proven
+
+
+def _allowed(record: GameRecord, board: Board) -> Outcome | None:
+    """The ending that a record tells of, where an agent may have chosen or caused it in this position."""
+    mover = board.side_to_move
+    if record.termination is Termination.RESIGNATION:
+        return Outcome(termination=record.termination, winner=mover.other, detail=record.detail)
+    if record.termination is Termination.ENTERING_KING and board.may_declare_win():
+        return Outcome(termination=record.termination, winner=mover, detail=record.detail)
+    false_claim = record.termination is Termination.FALSE_CLAIM and not board.may_declare_win()
+    if false_claim or record.termination in {Termination.ILLEGAL_MOVE, Termination.TIME_FORFEIT}:
+        return Outcome.forfeit(record.termination, mover, record.detail or "")
+    return None
 
 
 class _Table:
@@ -165,7 +171,7 @@ class _Table:
             if deadline == game_deadline:
                 return Outcome.void(Termination.GAME_TIMEOUT, side, f"the game passed game_seconds; {error}")
             return Outcome.void(Termination.AGENT_STALL, side, str(error))
-        except AgentCrashError as error:
+        except AgentError as error:
             return Outcome.void(Termination.AGENT_CRASH, side, str(error))
         elapsed_ms = choice.elapsed_ms
         if elapsed_ms is None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from banzuke.clock import Clock
 from banzuke.errors import AgentCrashError, AgentError, AgentStartError
-from banzuke.games.positions import START_POSITION
 from banzuke.players.engine_process import EngineProcess, printable
 from banzuke.players.player import DECLARE_WIN, RESIGN, Choice
 from banzuke.specs import find_program
@@ -78,6 +77,7 @@ class UsiPlayer:
         self._process: EngineProcess | None = None
         self._side: Side | None = None
         self._drop_sign = "*"
+        self._option_commands: Sequence[str] = ()
         self._unused = True
         self._slowest_ms: int | None = None
         self._restarts_for_every_game = False
@@ -183,9 +183,7 @@ class UsiPlayer:
                     [str(program), *self._agent.command[1:]],
                     directory=directory.absolute() if self._agent.directory else None,
                 )
-                declared = self._introduction(deadline)
-                for command in _setoption_commands(self._agent.options, declared):
-                    self._process.send(command, deadline)
+                self._option_commands = _setoption_commands(self._agent.options, self._introduction(deadline))
                 self._await_readyok(deadline)
             except FileNotFoundError as error:
                 raise AgentStartError(printable(str(error), 300)) from error
@@ -223,6 +221,10 @@ class UsiPlayer:
         # An answer to an earlier question must not pass for the answer to this one.
         for _ in process.pending():
             pass
+        # Before every game, not only the first: Fairy-Stockfish 11.1 remembers earlier games through `usinewgame`, and
+        # forgets them when it is told its number of threads.
+        for command in self._option_commands:
+            process.send(command, deadline)
         process.send("isready", deadline)
         for line in process.lines(deadline, awaited="readyok"):
             if line.strip() == "readyok":
@@ -250,8 +252,8 @@ class UsiPlayer:
         self._start(deadline)
 
     def _position_command(self, board: Board) -> str:
-        start = board.start_position
-        words = ["position", *(["startpos"] if start == START_POSITION else ["sfen", start])]
+        # Never `startpos`: gpsusi 0.7.0 does not answer it any more once it has been given positions as SFEN.
+        words = ["position", "sfen", board.start_position]
         if board.moves:
             words += ["moves", *(move.replace("*", self._drop_sign) for move in board.moves)]
         return " ".join(words)
