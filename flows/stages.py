@@ -20,6 +20,9 @@ from tasks.play import play_games
 from tasks.publish import show_progress
 from tasks.summary import Summary
 
+COMPACT_EVERY = 8
+"""Batches between two compactions while games are played: every batch reads the ledger, which costs by the file."""
+
 PLIES_EXPECTED = 100
 """A typical game, for cutting batches only."""
 
@@ -91,7 +94,7 @@ def play_missing(
         play_games.submit(spec_json, store, run_id, number, len(batches), [game.game_id for game in batch])
         for number, batch in enumerate(batches, start=1)
     ]
-    _follow(futures, batches, run_id, counting=len(ledger.plan) - len(missing), planned=len(ledger.plan))
+    _follow(store, futures, batches, run_id, counting=len(ledger.plan) - len(missing), planned=len(ledger.plan))
 
 
 def end_state(summary: Summary, *, stopped: bool) -> State[Summary]:
@@ -114,6 +117,7 @@ def wait_for(futures: Sequence[PrefectFuture[Any]]) -> None:
 
 
 def _follow(
+    store: str,
     futures: Sequence[PrefectFuture[Any]],
     batches: Sequence[Sequence[PlannedGame]],
     run_id: str,
@@ -123,8 +127,10 @@ def _follow(
 ) -> None:
     sizes = {future.task_run_id: len(batch) for future, batch in zip(futures, batches, strict=True)}
     artifact = show_progress(run_id, counting, planned)
-    for future in as_completed(list(futures)):
+    for finished, future in enumerate(as_completed(list(futures)), start=1):
         future.wait()
+        if finished % COMPACT_EVERY == 0:
+            GameStore(store).compact(run_id)
         state = future.state
         if state.is_completed():
             counting += future.result().counting

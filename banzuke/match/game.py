@@ -107,7 +107,7 @@ def replay(record: GameRecord, rules: Rules, *, max_plies: int) -> Outcome:
         if ply >= record.opening_plies and (ended := board.outcome()):
             raise ValueError(f"{record.game_id}: goes on after {ended.termination} at ply {ply}")
         if not board.is_legal(move):
-            raise ValueError(f"{record.game_id}: ply {ply + 1}, {move!r}, is illegal")
+            raise ValueError(f"{record.game_id}: ply {ply + 1}, {_shown(move)}, is illegal")
         board.push(move)
     proven = board.outcome() or _allowed(record, board)
     if proven is None or (proven.termination, proven.winner, proven.fault) != (
