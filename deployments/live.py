@@ -67,8 +67,6 @@ class LiveTable(_Display):
         self.spec, self.store, self.run_id = spec, store, run_id
         self.console = Console(stderr=True)
         self.live: Live | None = None
-        if live and self.console.is_terminal:
-            self.live = Live(get_renderable=self._render, console=self.console, transient=True, refresh_per_second=4)
         self.talks = live
         self._lock = Lock()
         self._stage = "starting the pipeline"
@@ -81,8 +79,10 @@ class LiveTable(_Display):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        if self.live is not None:
-            self.live.start()
+        if self.talks and self.console.is_terminal:
+            show = Live(get_renderable=self._render, console=self.console, transient=True, refresh_per_second=4)
+            show.start()
+            self.live = show
         return self
 
     def __exit__(

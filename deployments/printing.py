@@ -22,7 +22,7 @@ def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -
     """The ranking sheet, with error bars."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for name in ("#", "agent", "elo", "95 %", "games", "W", "D", "L", "score", "stronger than next"):
-        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=name != "stronger than next")
     for row in rows:
         table.add_row(
             str(row.rank),

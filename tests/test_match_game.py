@@ -125,7 +125,7 @@ class Table:
         self.limits = limits
         self.rules = ShogiRules(rules)
         self.max_plies = max_plies
-        self.noticed: list[tuple[Side, float]] = []
+        self.noticed: list[tuple[str, Side, float]] = []
 
     def play(self, *, move_seconds: float = 60.0, game_seconds: float = 600.0) -> GameResult:
         now = time.monotonic()
@@ -138,7 +138,8 @@ class Table:
             move_seconds=move_seconds,
             game_deadline=now + game_seconds,
             ready_deadline=now + 60.0,
-            thinking=lambda side, deadline: self.noticed.append((side, deadline)),
+            getting_ready=lambda side, deadline: self.noticed.append(("ready", side, deadline)),
+            thinking=lambda side, deadline: self.noticed.append(("move", side, deadline)),
         )
 
     def record(self, result: GameResult) -> GameRecord:
@@ -486,11 +487,11 @@ def test_every_wait_is_announced_with_the_deadline_it_has() -> None:
 
     table.play(move_seconds=7.0)
 
-    sides = [side for side, _ in table.noticed]
-    assert [FIRST, SECOND, FIRST, SECOND, FIRST] == sides
-    assert [deadline for side, deadline in table.noticed if side is FIRST] == table.first.deadlines
-    assert [deadline for side, deadline in table.noticed if side is SECOND] == table.second.deadlines
-    assert all(deadline <= time.monotonic() + 7.0 for _, deadline in table.noticed[2:])
+    waits = [(what, side) for what, side, _ in table.noticed]
+    assert [("ready", FIRST), ("ready", SECOND), ("move", FIRST), ("move", SECOND), ("move", FIRST)] == waits
+    assert [deadline for _, side, deadline in table.noticed if side is FIRST] == table.first.deadlines
+    assert [deadline for _, side, deadline in table.noticed if side is SECOND] == table.second.deadlines
+    assert all(deadline <= time.monotonic() + 7.0 for what, _, deadline in table.noticed if what == "move")
 
 
 def test_no_move_may_last_longer_than_the_game() -> None:
@@ -500,7 +501,7 @@ def test_no_move_may_last_longer_than_the_game() -> None:
 
     table.play(move_seconds=60.0, game_seconds=10.0)
 
-    assert table.noticed[-1][1] < latest
+    assert table.noticed[-1][-1] < latest
 
 
 # --- what is kept

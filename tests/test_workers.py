@@ -319,11 +319,12 @@ def test_no_reading_mixes_two_notices(board: DeadlineBoard) -> None:
         while board.read().number == 0 and time.monotonic() < until:
             continue
         until = time.monotonic() + 1.5
-        mixed, readings = 0, 0
+        mixed, readings, numbers = 0, 0, [board.read().number]
         while time.monotonic() < until:
             notice = board.read()
             readings += 1
-            mixed += notice.deadline != notice.number
+            mixed += notice.deadline != notice.number or notice.number < numbers[-1]
+            numbers[-1] = notice.number
     finally:
         writer.kill()
         writer.wait()
@@ -470,6 +471,21 @@ def test_an_agent_at_fault_voids_its_game_and_costs_no_worker(
         assert [] == still_there(helper)
 
 
+def test_what_engines_leave_behind_is_reaped(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A worker that lives for a night does not fill the process table with the dead helpers of engines."""
+    spec = tournament(scripted("--hang-at", "go", "--helper", "--pid-file", tmp_path / "pid"), move_seconds=0.1)
+    for number in range(3):
+        supervisor.play(attempt("scripted", "b", number=number), spec, on_tick=nothing)
+    helper = pid_in(tmp_path / "pid")
+    assert helper is not None
+    assert [] == still_there(helper)
+
+    worker = ready(supervisor, spec)
+
+    left = [child.status() for child in psutil.Process(worker.pid).children()]
+    assert [] == left
+
+
 def test_an_illegal_move_is_a_forfeit(supervisor: Supervisor) -> None:
     """A result, and the engine plays on."""
     spec = tournament(scripted("--answer", "7g7e"))
@@ -508,14 +524,27 @@ def test_a_tree_beyond_the_memory_limit_is_killed(supervisor: Supervisor, tmp_pa
     assert lost.worker_pid != played.worker_pid
 
 
-def test_a_worker_that_grows_in_short_games_is_replaced_between_them(supervisor: Supervisor) -> None:
+LARGE = """
+import sys
+ballast = b"\\1" * (64 << 20)
+for line in sys.stdin:
+    answer = {"usi": "usiok", "isready": "readyok", "go": "bestmove resign"}.get((line.split() or [""])[0])
+    if answer:
+        print(answer, flush=True)
+"""
+
+
+def test_a_worker_that_grows_in_short_games_is_replaced_between_them(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Games that end before anybody looks at the memory do not hide it; what was played counts."""
-    spec = tournament()
-    tight = spec.model_copy(update={"limits": spec.limits.model_copy(update={"worker_memory_mb": 1})})
+    monkeypatch.setattr(supervisors, "TICK_SECONDS", EVENT_SECONDS)  # nobody looks while a game goes on
+    (tmp_path / "large.py").write_text(LARGE)
+    spec = tournament(usi_agent("large", tmp_path / "large.py"), worker_memory_mb=64)
 
-    records = [supervisor.play(attempt(number=number), tight, on_tick=nothing) for number in range(2)]
+    records = [supervisor.play(attempt("large", "b", number=number), spec, on_tick=nothing) for number in range(2)]
 
-    assert [Status.PLAYED] * 2 == [record.status for record in records]
+    assert [Termination.RESIGNATION] * 2 == [record.termination for record in records]
     assert records[0].worker_pid != records[1].worker_pid
     assert [] == still_there(records[0].worker_pid)
 
@@ -557,6 +586,20 @@ def test_a_fault_of_ours_in_a_worker_is_told_with_its_last_words(supervisor: Sup
     assert lost.detail is not None
     assert "ended with exit code 1" in lost.detail
     assert "'5e5d' is not a legal move" in lost.detail
+
+
+def test_an_order_that_makes_no_sense_ends_the_worker(supervisor: Supervisor) -> None:
+    """It does not go on as if nothing had been said, and nobody waits for it."""
+    spec = tournament()
+    worse = spec.model_copy(update={"limits": spec.limits.model_copy(update={"retries": -1})})
+    started = time.monotonic()
+
+    lost = supervisor.play(attempt(), worse, on_tick=nothing)
+
+    assert time.monotonic() - started < SLACK
+    assert Termination.WORKER_CRASH is lost.termination
+    assert lost.detail is not None
+    assert "an order makes no sense" in lost.detail
 
 
 @pytest.mark.parametrize("same_spec", [True, False])
@@ -739,7 +782,6 @@ def test_a_worker_that_cannot_start_is_an_error_of_the_machinery(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
     """The game is not void, it was never begun; once workers start again, it is played."""
-    monkeypatch.setattr(processes, "REAP_SECONDS", 0.5)
     with monkeypatch.context() as patch:
         impostor(tmp_path, patch, script)
         with pytest.raises(WorkerDiedError, match=said):
@@ -853,7 +895,7 @@ def test_a_worker_frozen_at_a_question_is_a_timeout(supervisor: Supervisor) -> N
     spec = tournament(scripted("--hang-at", "go"))
     asked = Question(agent="scripted", position_id="p", position=START, seconds=0.5, seed=1)
     freeze = once(
-        lambda: worker_of(supervisor).board.read().phase is Phase.THINKING,
+        lambda: supervisor._worker is not None and supervisor._worker.board.read().phase is Phase.THINKING,
         lambda: os.kill(worker_of(supervisor).pid, signal.SIGSTOP),
     )
 

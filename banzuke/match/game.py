@@ -64,6 +64,7 @@ def play_game(
     move_seconds: float,
     game_deadline: float,
     ready_deadline: float,
+    getting_ready: Callable[[Side, float], None],
     thinking: Callable[[Side, float], None],
 ) -> GameResult:
     """Play one game to its end.
@@ -77,6 +78,7 @@ def play_game(
         move_seconds: hard limit of one move, on the wall.
         game_deadline: hard limit of the game, on the monotonic clock.
         ready_deadline: hard limit for both to be ready for a new game, likewise.
+        getting_ready: called before a player is made ready, with its side and its absolute deadline.
         thinking: called before every move with the side to move and its absolute deadline.
 
     Returns:
@@ -86,7 +88,7 @@ def play_game(
     for move in planned.opening_moves:
         board.push(move)
     table = _Table(board, {Side.FIRST: first, Side.SECOND: second}, len(planned.opening_moves))
-    outcome = table.prepare(planned.seed, ready_deadline, thinking)
+    outcome = table.prepare(planned.seed, ready_deadline, getting_ready)
     while outcome is None:
         outcome = table.play_ply(move_seconds, game_deadline, thinking)
     table.dismiss(outcome)
@@ -143,10 +145,10 @@ class _Table:
         self.thinking_ms = {Side.FIRST: 0, Side.SECOND: 0}
         self.longest_ms = {Side.FIRST: 0, Side.SECOND: 0}
 
-    def prepare(self, seed: int, ready_deadline: float, thinking: Callable[[Side, float], None]) -> Outcome | None:
+    def prepare(self, seed: int, ready_deadline: float, getting_ready: Callable[[Side, float], None]) -> Outcome | None:
         """Seat both players; an outcome where one could not be made ready or the book already ended the game."""
         for side, seat in self.seats.items():
-            thinking(side, ready_deadline)
+            getting_ready(side, ready_deadline)
             try:
                 seat.player.new_game(side=side, seed=seed, deadline=ready_deadline)
             except AgentError as error:

@@ -8,7 +8,9 @@ process group at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import fcntl
 import importlib
 import os
 import queue
@@ -60,7 +62,7 @@ OPEN_PLAYERS = 8
 def main() -> None:
     """Serve until told to leave, or until the parent is gone."""
     arguments = _arguments()
-    _tie_life_to(arguments.parent)
+    _tie_life_to(arguments.parent, arguments.life)
     orders_from, reports_to = _private_pipes()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(orders_from, orders), daemon=True).start()
@@ -97,6 +99,7 @@ class Worker:
             self.report(Played(record=self._play(order.attempt, self.spec)))
         elif isinstance(order, Pose) and self.spec is not None:
             self.report(Posed(answer=self._pose(order.question, self.spec)))
+        _reap_orphans()
         self.board.post(Phase.IDLE, float("inf"))
 
     def close_players(self) -> None:
@@ -126,6 +129,7 @@ class Worker:
             move_seconds=limits.move_seconds,
             game_deadline=now + limits.game_seconds,
             ready_deadline=now + min(limits.start_seconds, limits.game_seconds),
+            getting_ready=lambda side, deadline: self.board.post(Phase.OPENING, deadline, side),
             thinking=lambda side, deadline: self.board.post(Phase.THINKING, deadline, side),
         )
         if result.outcome.termination in _UNUSABLE_AFTER and result.outcome.fault is not None:
@@ -211,6 +215,16 @@ class Worker:
         return Seat(player=self.players[name], limit=agent.limit if isinstance(agent, UsiAgent) else None)
 
 
+def _reap_orphans() -> None:
+    """What engines started and left behind is given to this process, and would fill the process table in a night.
+
+    Only between two orders: how an engine ended that dies in a game must be learnt by whoever waits for it.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+            continue
+
+
 def _is_answer(move: str, board: Board) -> bool:
     if move == DECLARE_WIN:
         return board.may_declare_win()
@@ -226,16 +240,24 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="banzuke-worker", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="pid of the process in charge")
     parser.add_argument("--board", type=int, required=True, help="file descriptor of the deadline board")
+    parser.add_argument("--life", type=int, required=True, help="file descriptor that is closed when the parent dies")
     parser.add_argument("--torch", type=int, default=0, help="import torch, with so many threads")
     return parser.parse_args()
 
 
-def _tie_life_to(parent: int) -> None:
+def _tie_life_to(parent: int, life: int) -> None:
+    """See to it that nothing of this process group outlives the parent, whatever this process does at that moment."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # PDEATHSIG ends this process alone, before it can end what its engines have started. So the kernel signals
+        # the whole group, too: the parent holds the other end of this pipe and writes nothing, and the first thing
+        # that can happen to it is that it is closed (fcntl(2), F_SETSIG).
+        fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -253,7 +275,12 @@ def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 def _receive(orders_from: BinaryIO, orders: queue.SimpleQueue[Order]) -> None:
     for line in orders_from:
-        order = ORDER.validate_json(line)
+        try:
+            order = ORDER.validate_json(line)
+        except ValueError as error:
+            # Whoever sent it waits for an answer that nobody will give: an end is one.
+            sys.stderr.write(f"an order makes no sense: {' '.join(str(error).split())}\n")
+            break
         orders.put(order)
         if isinstance(order, Leave):
             return

@@ -15,7 +15,10 @@ from enum import IntEnum
 
 from banzuke.outcome import Side
 
-_LAYOUT = struct.Struct("<QdiiQ")
+_NUMBER = struct.Struct("<Q")
+_PAYLOAD = struct.Struct("<dii")
+_ECHO_AT = _NUMBER.size + _PAYLOAD.size
+_TRIES = 100
 _SIDES = (None, Side.FIRST, Side.SECOND)
 
 
@@ -48,25 +51,35 @@ class DeadlineBoard:
         self.fd = fd
         self._bytes = mmap.mmap(fd, mmap.PAGESIZE)
         self._number = 0
+        self._latest = Notice(number=0, deadline=0.0, phase=Phase.IDLE, side=None)
 
     @classmethod
     def create(cls) -> DeadlineBoard:
         """A new, empty board, in memory only."""
-        fd = os.memfd_create("banzuke-deadlines", 0)
+        fd = os.memfd_create("banzuke-deadlines")
         os.ftruncate(fd, mmap.PAGESIZE)
         return cls(fd)
 
     def post(self, phase: Phase, deadline: float, side: Side | None = None) -> None:
         """Say what is being done, and until when it may last."""
         self._number += 1
-        _LAYOUT.pack_into(self._bytes, 0, self._number, deadline, phase, _SIDES.index(side), self._number)
+        # One after the other: pack_into() clears all the bytes it will write before it writes the first.
+        _NUMBER.pack_into(self._bytes, 0, self._number)
+        _PAYLOAD.pack_into(self._bytes, _NUMBER.size, deadline, phase, _SIDES.index(side))
+        _NUMBER.pack_into(self._bytes, _ECHO_AT, self._number)
 
     def read(self) -> Notice:
-        """The latest notice. A reading torn by a write in progress is read again."""
-        while True:
-            number, deadline, phase, side, echo = _LAYOUT.unpack_from(self._bytes, 0)
+        """The latest notice that was written whole. Never waits for the writer, who may have died within one."""
+        for _ in range(_TRIES):
+            # The writer writes the number, what it numbers, the number again. Read the other way round, two equal
+            # numbers prove that nothing between them was being written meanwhile.
+            (echo,) = _NUMBER.unpack_from(self._bytes, _ECHO_AT)
+            deadline, phase, side = _PAYLOAD.unpack_from(self._bytes, _NUMBER.size)
+            (number,) = _NUMBER.unpack_from(self._bytes, 0)
             if number == echo:
-                return Notice(number=number, deadline=deadline, phase=Phase(phase), side=_SIDES[side])
+                self._latest = Notice(number=number, deadline=deadline, phase=Phase(phase), side=_SIDES[side])
+                break
+        return self._latest
 
     def close(self) -> None:
         """Let go of the memory."""

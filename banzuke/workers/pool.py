@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 
 from banzuke.specs import Spec, usable_cores
 from banzuke.workers.supervisor import Supervisor
+
+LEASE_CHECK_SECONDS = 0.1
+RETURN_SECONDS = 5.0
+"""For whoever plays to notice that the pool is being closed."""
+ENDED_AT_ONCE = 32
 
 
 class WorkerPool:
@@ -23,6 +30,8 @@ class WorkerPool:
         threads = max(1, usable_cores() // size) if torch else 0
         self._supervisors = [Supervisor(stop=self.stop, torch_threads=threads) for _ in range(size)]
         self._free: queue.LifoQueue[Supervisor] = queue.LifoQueue()
+        self._closed = Event()
+        self._closing = Lock()
         for supervisor in reversed(self._supervisors):
             self._free.put(supervisor)
 
@@ -38,17 +47,47 @@ class WorkerPool:
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Supervisor]:
-        """A free supervisor, for as long as the block lasts. There must be no more callers than workers."""
-        supervisor = self._free.get()
+        """A free supervisor, for as long as the block lasts; waits while others have them all.
+
+        Raises:
+            RuntimeError: the pool is closed.
+        """
+        supervisor = self._next_free()
         try:
             yield supervisor
         finally:
             self._free.put(supervisor)
 
+    def _next_free(self) -> Supervisor:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Empty):
+                return self._free.get(timeout=LEASE_CHECK_SECONDS)
+        raise RuntimeError("the worker pool is closed")
+
     def close(self) -> None:
-        """End every worker. Idempotent."""
-        for supervisor in self._supervisors:
-            supervisor.close()
+        """End every worker, all at the same time; games still being played are cancelled. Idempotent."""
+        with self._closing:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            with ThreadPoolExecutor(min(self.size, ENDED_AT_ONCE), thread_name_prefix="worker-ender") as enders:
+                ended = [enders.submit(supervisor.close) for supervisor in self._take_back()]
+            for end in ended:
+                end.result()
+
+    def _take_back(self) -> list[Supervisor]:
+        """Every supervisor; those that are leased are stopped and waited for, but not for ever."""
+        taken: list[Supervisor] = []
+        with contextlib.suppress(queue.Empty):
+            while len(taken) < self.size:
+                taken.append(self._free.get_nowait())
+        if len(taken) < self.size:
+            self.stop.set()
+            deadline = time.monotonic() + RETURN_SECONDS
+            with contextlib.suppress(queue.Empty):
+                while len(taken) < self.size:
+                    taken.append(self._free.get(timeout=max(0.0, deadline - time.monotonic())))
+        return [*taken, *(supervisor for supervisor in self._supervisors if supervisor not in taken)]
 
 
 _lock = Lock()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
@@ -34,6 +35,8 @@ GRACE_SECONDS = 0.75
 """How long past a deadline the worker may take to notice it itself, before it is killed."""
 START_SECONDS = 120.0
 """For a worker to import what it needs."""
+BEGIN_SECONDS = 30.0
+"""For a worker to begin with an order: to close the agents of another spec, and to say whom it opens first."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to stop
@@ -64,12 +67,13 @@ class Supervisor:
         self._worker: WorkerProcess | None = None
         self._ready = False
         self._prepared_for: Spec | None = None
+        self._memory_due = 0.0
 
     def start(self) -> None:
         """Start the worker without waiting for it, so that it imports while others get ready."""
         if self._worker is None:
             self._worker = WorkerProcess(torch_threads=self.torch_threads)
-            self._ready, self._prepared_for = False, None
+            self._ready, self._prepared_for, self._memory_due = False, None, 0.0
 
     def play(self, attempt: Attempt, spec: Spec, *, on_tick: Callable[[], None]) -> GameRecord:
         """Play one game under the spec's limits. Whatever happens, there is a record.
@@ -80,7 +84,7 @@ class Supervisor:
             on_tick: called about ten times a second while waiting.
 
         Raises:
-            WorkerDiedError: no worker could be started at all.
+            WorkerError: no worker could be started at all.
         """
         started_at = datetime.now(UTC)
         pid = 0
@@ -103,7 +107,7 @@ class Supervisor:
 
         Raises:
             Stopped: the run is being stopped.
-            WorkerDiedError: no worker could be started at all.
+            WorkerError: no worker could be started at all.
         """
         started = time.monotonic()
         try:
@@ -140,11 +144,30 @@ class Supervisor:
             worker.kill()
 
     def _prepare(self, spec: Spec, on_tick: Callable[[], None]) -> WorkerProcess:
-        """A worker that is up and knows the spec."""
+        """A worker that is up and knows the spec.
+
+        Raises:
+            Stopped: the run is being stopped; the worker is gone.
+            WorkerError: no worker could be started at all.
+            _WorkerLostError: the worker died or did not listen; it will be replaced at the next order.
+        """
+        self._pause(on_tick)
+        if self._worker is not None and self._ready and not self._worker.is_running():
+            # Nothing was lost with it: it was idle.
+            self.kill()
         self.start()
         worker = self._worker
         if worker is None:
             raise WorkerDiedError("no worker could be started")
+        self._await_ready(worker, on_tick)
+        if self._prepared_for is not spec and self._prepared_for != spec:
+            with self._held(worker):
+                deadline = time.monotonic() + BEGIN_SECONDS
+                worker.send(Prepare(spec=spec), deadline=deadline, on_tick=lambda: self._pause(on_tick))
+        self._prepared_for = spec
+        return worker
+
+    def _await_ready(self, worker: WorkerProcess, on_tick: Callable[[], None]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self._ready:
             self._pause(on_tick)
@@ -153,13 +176,9 @@ class Supervisor:
             except WorkerDiedError as error:
                 self.kill()
                 raise WorkerDiedError(f"{error}; it could not start") from error
-            if time.monotonic() > deadline:
+            if not self._ready and time.monotonic() > deadline:
                 self.kill()
                 raise WorkerTimeoutError(f"worker {worker.pid} was not ready in {START_SECONDS:g} s")
-        if self._prepared_for is not spec and self._prepared_for != spec:
-            worker.send(Prepare(spec=spec), deadline=deadline)
-        self._prepared_for = spec
-        return worker
 
     def _carry_out(self, worker: WorkerProcess, order: Order, spec: Spec, on_tick: Callable[[], None]) -> Report:
         """Send an order and wait for its report, under the worker's own absolute deadlines.
@@ -168,20 +187,28 @@ class Supervisor:
             Stopped: the run is being stopped; the worker is gone.
             _WorkerLostError: the worker died or was killed; it will be replaced at the next order.
         """
-        last_notice = worker.board.read().number
-        sent = time.monotonic()
-        memory_due = sent
-        try:
-            worker.send(order, deadline=sent + spec.limits.start_seconds)
+        with self._held(worker):
+            last_number = worker.board.read().number
+            begin_deadline = time.monotonic() + BEGIN_SECONDS
+            worker.send(order, deadline=begin_deadline, on_tick=lambda: self._pause(on_tick))
             while (report := worker.receive(TICK_SECONDS)) is None:
                 self._pause(on_tick)
-                now = time.monotonic()
                 notice = worker.board.read()
-                fresh = notice if notice.number != last_notice else None
-                self._check_deadline(fresh, now, sent + spec.limits.start_seconds)
-                if now >= memory_due:
-                    memory_due = now + MEMORY_CHECK_SECONDS
-                    self._check_memory(worker, spec, fresh)
+                # The last word on the order before, which has no deadline, may come after its report.
+                begun = notice.number != last_number and notice.phase is not Phase.IDLE
+                self._check_deadline(notice if begun else None, time.monotonic(), begin_deadline)
+                if (fault := self._memory_fault(worker, spec)) is not None:
+                    raise _WorkerLostError(_Fate(Termination.MEMORY_LIMIT, fault, notice if begun else None))
+        if self._memory_fault(worker, spec) is not None:
+            # What was asked is done; orders too short to be looked at one by one must not hide a growing worker.
+            self.kill()
+        return report
+
+    @contextmanager
+    def _held(self, worker: WorkerProcess) -> Iterator[None]:
+        """While a worker is in the middle of something: whatever goes wrong, it cannot take the next order."""
+        try:
+            yield
         except WorkerDiedError as error:
             notice = worker.board.read()
             self.kill()
@@ -190,10 +217,8 @@ class Supervisor:
             self.kill()
             raise _WorkerLostError(_Fate(Termination.WORKER_CRASH, str(error), None)) from error
         except BaseException:
-            # Also when the caller's tick fails: a worker in the middle of something cannot take the next order.
             self.kill()
             raise
-        return report
 
     def _pause(self, on_tick: Callable[[], None]) -> None:
         on_tick()
@@ -201,8 +226,8 @@ class Supervisor:
             self.kill()
             raise Stopped
 
-    def _check_deadline(self, notice: Notice | None, now: float, start_deadline: float) -> None:
-        deadline = notice.deadline if notice is not None else start_deadline
+    def _check_deadline(self, notice: Notice | None, now: float, begin_deadline: float) -> None:
+        deadline = notice.deadline if notice is not None else begin_deadline
         if now <= deadline + GRACE_SECONDS:
             return
         if notice is None:
@@ -213,12 +238,17 @@ class Supervisor:
             fate = _Fate(Termination.AGENT_STALL, "no move by the hard limit; its worker was killed", notice)
         raise _WorkerLostError(fate)
 
-    def _check_memory(self, worker: WorkerProcess, spec: Spec, notice: Notice | None) -> None:
+    def _memory_fault(self, worker: WorkerProcess, spec: Spec) -> str | None:
+        """What is wrong with the memory of the worker and its children; looked at four times a second."""
+        now = time.monotonic()
+        if now < self._memory_due:
+            return None
+        self._memory_due = now + MEMORY_CHECK_SECONDS
         used = worker.memory_bytes() / 2**20
         limit = spec.limits.worker_memory_mb
-        if used > limit:
-            detail = f"the worker and its children used {used:.0f} MiB, more than worker_memory_mb = {limit}"
-            raise _WorkerLostError(_Fate(Termination.MEMORY_LIMIT, detail, notice))
+        if used <= limit:
+            return None
+        return f"the worker and its children used {used:.0f} MiB, more than worker_memory_mb = {limit}"
 
 
 def _verdict(fate: _Fate) -> Outcome:

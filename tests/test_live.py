@@ -1,0 +1,68 @@
+"""What a person at a terminal sees while games are played."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+SECONDS = 120.0
+
+
+def on_a_terminal(command: list[str], columns: int, environment: Mapping[str, str], folder: Path) -> tuple[int, str]:
+    """Exit code and everything a terminal of that width was shown, without its control sequences."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    kept = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
+    process = subprocess.Popen(
+        command, cwd=folder, env={**kept, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown, deadline = b"", time.monotonic() + SECONDS
+    try:
+        while time.monotonic() < deadline and select.select([ours], [], [], SECONDS)[0]:
+            shown += os.read(ours, 65536)
+    except OSError:
+        pass  # EIO is how a terminal says that its last program has left
+    finally:
+        process.kill() if time.monotonic() > deadline else None
+        os.close(ours)
+    return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
+
+
+def test_a_terminal_shows_progress_and_the_table_as_it_stands(
+    small_spec: Callable[..., Path], environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Stage, games done, rate, time left and the standings so far are redrawn; the result stays."""
+    spec = small_spec(games=60)
+    command = [sys.executable, "-m", "deployments.cli", "run", str(spec), "--store", "store", "--run-id", "r"]
+
+    code, shown = on_a_terminal(command, 100, environment, tmp_path)
+
+    assert code == 0, shown
+    assert re.search(r"tournament: 180 games +\d+/180 games, \d+ a minute, \d+:\d\d left", shown), shown[-3000:]
+    assert shown.count("stronger than next") >= 2
+    assert "180 of 180 games count" in shown
+    assert "Standings of r" in shown
+
+
+def test_a_narrow_terminal_loses_no_figure(
+    small_spec: Callable[..., Path], environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    """In 60 columns the rank, the rating and its interval can still be read."""
+    spec = small_spec(games=4)
+    command = [sys.executable, "-m", "deployments.cli", "run", str(spec), "--store", "store", "--run-id", "r"]
+
+    code, shown = on_a_terminal(command, 60, environment, tmp_path)
+
+    assert code == 0, shown
+    assert "anchor" in shown
+    assert re.search(r"1 +other +\d+ +-?\d+ … \d+", shown), shown[-2000:]
