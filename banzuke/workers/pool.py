@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 
-from banzuke.specs import Spec, usable_cores
+from banzuke.specs import Spec
 from banzuke.workers.supervisor import Supervisor
 
 LEASE_CHECK_SECONDS = 0.1
@@ -27,8 +27,9 @@ class WorkerPool:
         self.stop = Event()
         self.stopped_by: int | None = None
         """The signal that set ``stop``, where one did."""
-        threads = max(1, usable_cores() // size) if torch else 0
-        self._supervisors = [Supervisor(stop=self.stop, torch_threads=threads) for _ in range(size)]
+        # One thread each, however many workers: sums split over another number of threads may round otherwise, and
+        # then concurrency would change a network's moves.
+        self._supervisors = [Supervisor(stop=self.stop, torch_threads=1 if torch else 0) for _ in range(size)]
         self._free: queue.LifoQueue[Supervisor] = queue.LifoQueue()
         self._closed = Event()
         self._closing = Lock()
