@@ -248,18 +248,24 @@ def _arguments() -> argparse.Namespace:
 def _tie_life_to(parent: int, life: int) -> None:
     """See to it that nothing of this process group outlives the parent, whatever this process does at that moment."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: _end_group())
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        # PDEATHSIG ends this process alone, before it can end what its engines have started. So the kernel signals
-        # the whole group, too: the parent holds the other end of this pipe and writes nothing, and the first thing
-        # that can happen to it is that it is closed (fcntl(2), F_SETSIG).
+        # The parent holds the other end of this pipe and writes nothing: all that can happen to it is that it is
+        # closed. The kernel then kills the whole group, also where this process is frozen (fcntl(2), F_SETSIG).
         fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+        # Should something else hold that end, too. Not SIGKILL: it comes at the death of the parent's first thread,
+        # before its files are closed, and whoever dies of it can neither kill the group nor have it killed.
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _end_group() -> None:
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -284,7 +290,7 @@ def _receive(orders_from: BinaryIO, orders: queue.SimpleQueue[Order]) -> None:
         orders.put(order)
         if isinstance(order, Leave):
             return
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    _end_group()
 
 
 def _since(started: float) -> int:
