@@ -116,7 +116,7 @@ class UsiAgent(_Agent):
     kind: Literal["usi"]
     command: tuple[str, ...] = Field(min_length=1)
     """Program and arguments; never a shell line."""
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, bool | int | Annotated[float, Field(allow_inf_nan=False)] | str] = Field(default_factory=dict)
     limit: SearchLimit
     version: str | None = None
     """Stands for the program's bytes in the content hash."""

@@ -140,6 +140,16 @@ def test_a_directory_given_by_the_user_is_an_unknown_key(tmp_path: Path) -> None
     assert faults[0].startswith("agent 'e': unknown key 'directory'")
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_an_option_is_finite(tmp_path: Path, value: str) -> None:
+    """A number that JSON cannot hold would be lost on its way to the worker."""
+    engine = '[[agents]]\nname = "e"\nkind = "usi"\ncommand = ["sh"]\nlimit = { nodes = 1 }\n'
+
+    faults = load(tmp_path, GOOD + engine + f"options = {{ Level = {value} }}\n")
+
+    assert any("options.Level" in fault for fault in faults), faults
+
+
 @pytest.mark.parametrize("name", ["", ".a", "-a", "a--b", "a/b", "a b", "a\n", "a\0", "é", "a" * 65, ".."])
 def test_names_that_could_leave_a_folder_are_refused(name: str) -> None:
     """Only letters, digits, dots, underscores and single dashes make a name."""
