@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -279,6 +280,7 @@ def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of the ``banzuke`` command."""
+    _make_streams_safe()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_at_once)
     try:
@@ -295,6 +297,17 @@ def main() -> NoReturn:
         _say(f"banzuke: a fault of ours: {_one_line(error)} (BANZUKE_TRACEBACK=1 shows where)")
         sys.exit(FAULT_OF_OURS)
     sys.exit(OK)
+
+
+def _make_streams_safe() -> None:
+    """A closed stream swallows what is written to it, and one that knows few letters replaces the others."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - likewise
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _one_line(error: Exception) -> str:

@@ -41,6 +41,8 @@ QUIET = {
 }
 """Settings of the embedded server and of the client that talks to it: nothing leaves the machine."""
 
+HOMES = "homes"
+
 MIGRATED = {
     "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
@@ -64,7 +66,7 @@ class EmbeddedServer:
     @classmethod
     def start(cls) -> EmbeddedServer:
         """Start the server; it works on a private home that is deleted by :meth:`stop`."""
-        _sweep(cache_folder() / "homes")
+        _sweep(cache_folder() / HOMES)
         template = _template()
         home, lock = _new_home()
         shutil.copyfile(template, home / "prefect.db")
@@ -107,12 +109,40 @@ class EmbeddedServer:
 
 
 def cache_folder() -> Path:
-    """Where the template and the homes of running servers are; settable by ``BANZUKE_CACHE``."""
+    """Where the template and the homes of running servers are; settable by ``BANZUKE_CACHE``.
+
+    Where that cannot be written, a folder of this user's among the temporary files takes its place.
+    """
+    wanted = _wanted_cache_folder()
+    try:
+        (wanted / HOMES).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        wanted = Path(tempfile.gettempdir()) / f"banzuke-{os.getuid()}"
+        _make_private(wanted)
+    return wanted
+
+
+def _wanted_cache_folder() -> Path:
     given = os.environ.get("BANZUKE_CACHE")
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "banzuke"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base) / "banzuke" if base else Path.home() / ".cache" / "banzuke"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "banzuke"
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that is ours alone: others may write where temporary files are, and could have made it before us."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.stat(follow_symlinks=False)
+        if status.st_uid != os.getuid() or not folder.is_dir():
+            raise ServerStartError(f"{folder} belongs to somebody else; set BANZUKE_CACHE to a folder of yours")
+        (folder / HOMES).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ServerStartError(f"{folder}: {error.strerror}; set BANZUKE_CACHE to a folder of yours") from error
 
 
 def _launch(home: Path, lock: int, settings: Mapping[str, str]) -> EmbeddedServer:
@@ -157,8 +187,7 @@ def _template() -> Path:
 
 def _new_home() -> tuple[Path, int]:
     """A new folder and its lock, held from before it has the name that a sweep looks for."""
-    homes = cache_folder() / "homes"
-    homes.mkdir(parents=True, exist_ok=True)
+    homes = cache_folder() / HOMES
     draft = Path(tempfile.mkdtemp(prefix="new-", dir=homes))
     lock = os.open(draft / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -133,6 +133,12 @@ def _prepared(spec: Spec, *, verbose: bool) -> Iterator[tuple[Callable[..., Any]
     chosen = os.environ.get("PREFECT_API_URL")
     with api(chosen=chosen) as server, worker_pool(spec) as pool:
         pool.warm_up()
+        if chosen is None:
+            # Settings for another server, or a typing error in one, are nothing to the embedded one.
+            for name in [
+                name for name in os.environ if name.startswith("PREFECT_") and name != "PREFECT_LOGGING_LEVEL"
+            ]:
+                del os.environ[name]
         os.environ.update(server.environment)
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
 
@@ -157,7 +163,12 @@ def _call(flow: Flow[..., Any], pool: WorkerPool, arguments: Sequence[Any], *, e
     sized = flow.with_options(task_runner=threads(pool.size))
     with settings:
         # Prefect's overloads read a flow of unknown parameters as one that returns nothing.
-        state: Any = sized(*arguments, return_state=True)
+        try:
+            state: Any = sized(*arguments, return_state=True)
+        except RuntimeError as error:
+            if "Failed to reach API" not in str(error):
+                raise
+            raise FlowFailedError(f"{error}; is the server of PREFECT_API_URL up? Unset it to use our own") from error
     return cast("State[Any]", state)
 
 
