@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from tasks.summary import Summary
 
 _REASONS_SHOWN = 12
+_GIVE_WAY = {"agent", "run", "stronger than next"}
+"""Columns that are broken into lines where the terminal is narrow; figures never are."""
 
 
 def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -> Table:
     """The ranking sheet, with error bars."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for name in ("#", "agent", "elo", "95 %", "games", "W", "D", "L", "score", "stronger than next"):
-        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=name != "stronger than next")
+        table.add_column(
+            name, justify="left" if name == "agent" else "right", no_wrap=name not in _GIVE_WAY, overflow="fold"
+        )
     for row in rows:
         table.add_row(
             str(row.rank),
@@ -106,7 +110,8 @@ def print_runs(found: Sequence[Mapping[str, Any]], store: str) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("run", "begun (UTC)", "agents", "planned", "counting", "forfeits", "void", "missing"):
-        table.add_column(name, justify="left" if name in {"run", "begun (UTC)"} else "right", no_wrap=True)
+        side: JustifyMethod = "left" if name in {"run", "begun (UTC)"} else "right"
+        table.add_column(name, justify=side, no_wrap=name not in _GIVE_WAY, overflow="fold")
     for run in found:
         numbers = (run[key] for key in ("agents", "planned", "counting", "forfeits", "voids", "missing"))
         table.add_row(Text(run["run_id"]), run["created_at"][:19], *map(str, numbers))
@@ -204,5 +209,7 @@ def _print_next(console: Console, summary: Summary, store: str) -> None:
         line = f"the rest:  banzuke backfill --run {summary.run_id} --store {store}"
         console.print(Text(line), soft_wrap=True)
     console.print(Text(f"details:   banzuke show {summary.run_id} --store {store}"), soft_wrap=True)
-    pandas = f"python -c \"import pandas; print(pandas.read_parquet('{store}/games/{summary.run_id}'))\""
-    console.print(Text(f"in pandas: {pandas}"), soft_wrap=True)
+    if summary.counting:
+        columns = "['first_agent', 'second_agent', 'winner', 'termination', 'plies']"
+        look = f"import pandas; print(pandas.read_parquet('{store}/games/{summary.run_id}')[{columns}])"
+        console.print(Text(f'in pandas: python -c "{look}"'), soft_wrap=True)

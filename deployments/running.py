@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from banzuke.errors import BanzukeError, SpecError, UnknownRunError
+from banzuke.errors import BanzukeError, CorruptPartError, SpecError, StorageError, UnknownRunError
 from banzuke.identity import identify
 from banzuke.match.planning import plan_run
 from banzuke.specs import SPEC, Spec, is_name
@@ -21,6 +21,7 @@ from deployments.embedded_server import api
 from deployments.live import BackfillLines, LiveTable
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.backfill import spec_of_run
 from tasks.resuming import check_unchanged
 from tasks.summary import Summary
 
@@ -87,8 +88,7 @@ def run_backfill(
     verbose: bool,
 ) -> Ended[list[Summary]]:
     """Play the void and missing games of runs; see ``flows/backfill_games.py``."""
-    games = GameStore(store)
-    specs = [SPEC.validate_python(games.read_run(run_id)["spec"]) for run_id in run_ids]
+    specs = [SPEC.validate_json(spec_of_run(store, run_id, parallel)) for run_id in run_ids]
     limits = specs[0].limits.model_copy(update={"concurrency": parallel or specs[0].limits.concurrency})
     widest = specs[0].model_copy(
         update={"limits": limits, "agents": tuple(agent for spec in specs for agent in spec.agents)}
@@ -123,6 +123,10 @@ def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
         document = games.read_run(run_id)
     except UnknownRunError:
         return
+    except CorruptPartError:
+        raise
+    except StorageError as error:
+        raise SpecError(f"--store: {error}") from error
     if games.has_plan(run_id):
         check_unchanged(document, spec, identities, Ledger(games, run_id))
 

@@ -44,6 +44,9 @@ def evaluate(
         return {}
     fitness = {found.agent: found for found in (probe.result() for probe in probes)}
     fit = [agent for agent, found in fitness.items() if found.fit]
+    for agent, found in fitness.items():
+        if not found.fit:
+            announce_problem(f"unfit, left out: {agent}: {found.reason}")
     scores = [
         score_agent.submit(spec_json, store, run_id, agent, part, pool.size)
         for agent in unscored(spec_json, store, run_id, fit)
@@ -83,7 +86,7 @@ def play_missing(
     ]
     if not todo or pool.stop.is_set():
         return
-    announce_stage("tournament", f"{len(todo)} games")
+    announce_stage("tournament", f"{len(todo)} games of {len(ledger.plan)} to play")
 
     def seconds_of(game: PlannedGame) -> float:
         pace = fitness[game.first_agent].move_ms + fitness[game.second_agent].move_ms

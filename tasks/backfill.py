@@ -6,10 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from banzuke.errors import SpecError
+from banzuke.identity import identify
 from banzuke.outcome import VOIDS
 from banzuke.specs import SPEC
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.resuming import check_agents_unchanged
 
 MISSING = "missing"
 
@@ -60,8 +62,11 @@ def spec_of_run(store: str, run_id: str, parallel: int | None) -> str:
 
     Raises:
         UnknownRunError: it is not in the store.
+        RunChangedError: an agent with counting games is no longer what it was.
     """
-    spec = SPEC.validate_python(GameStore(store).read_run(run_id)["spec"])
+    games = GameStore(store)
+    spec = SPEC.validate_python(games.read_run(run_id)["spec"])
+    check_agents_unchanged(run_id, {agent.name: identify(agent) for agent in spec.agents}, Ledger(games, run_id))
     if parallel is not None:
         spec = spec.model_copy(update={"limits": spec.limits.model_copy(update={"concurrency": parallel})})
     return SPEC.dump_json(spec).decode()

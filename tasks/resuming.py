@@ -27,12 +27,21 @@ def check_unchanged(
             f"run {run_id} was planned from another spec: {changed or 'its opening book or suite'} changed; "
             "give this one another --run-id, or restore the spec"
         )
+    check_agents_unchanged(run_id, identities, ledger)
+
+
+def check_agents_unchanged(run_id: str, identities: Mapping[str, Identity], ledger: Ledger) -> None:
+    """Nothing to see where every agent with counting games is what it was when it played them.
+
+    Raises:
+        RunChangedError: one is not; its further games would be those of another agent under one name.
+    """
     for name, seen in sorted(ledger.counting_agent_ids().items()):
         now = identities[name].agent_id
         if now and seen != {now}:
             raise RunChangedError(
                 f"run {run_id}: agent {name!r} has changed and has counting games "
-                f"({', '.join(sorted(seen))} then, {now} now); give this one another --run-id"
+                f"({', '.join(sorted(seen))} then, {now} now); restore its files, or begin a run with another --run-id"
             )
 
 

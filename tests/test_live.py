@@ -48,7 +48,9 @@ def test_a_terminal_shows_progress_and_the_table_as_it_stands(
     code, shown = on_a_terminal(command, 100, environment, tmp_path)
 
     assert code == 0, shown
-    assert re.search(r"tournament: 180 games +\d+/180 games, \d+ a minute, \d+:\d\d left", shown), shown[-3000:]
+    assert re.search(r"tournament: 180 games of 180 to play +\d+/180 games, \d+ a minute, \d+:\d\d left", shown), shown[
+        -3000:
+    ]
     assert shown.count("stronger than next") >= 2
     assert "180 of 180 games count" in shown
     assert "Standings of r" in shown

@@ -436,3 +436,44 @@ def test_workers_load_only_what_they_need(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
 
     assert not {"prefect", "pyarrow", "pandas", "torch"}.intersection(json.loads(done.stdout.replace("'", '"')))
+
+
+def test_a_backfill_does_not_mix_agents_under_one_name(
+    banzuke: Banzuke,
+    banzuke_started: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    """A checkpoint that was overwritten since it has counting games is refused by a backfill as by a resume."""
+    network = tmp_path / "net.pt"
+    network.write_bytes(CHECKPOINT.read_bytes())
+    spec = tmp_path / "spec.toml"
+    spec.write_text(
+        'name = "mixed"\n[[agents]]\nname = "random"\nkind = "random"\n'
+        '[[agents]]\nname = "net"\nkind = "checkpoint"\npath = "net.pt"\n'
+        "[tournament]\ngames_per_encounter = 200\nmax_plies = 200\n"
+    )
+    store = tmp_path / "store"
+    process = banzuke_started("run", spec, "--store", store, "--run-id", "r")
+    wait_until(lambda: len(parts(store, "r")) >= 2, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    before = len(pd.read_parquet(store / "games" / "r"))
+
+    network.write_bytes((PROJECT / "examples" / "checkpoints" / "epoch_00006.pt").read_bytes())
+    done = banzuke("backfill", "--run", "r", "--store", store)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stdout + done.stderr
+    assert "agent 'net' has changed and has counting games" in done.stderr
+    assert len(pd.read_parquet(store / "games" / "r")) == before
+
+
+def test_a_store_that_cannot_be_one_is_a_fault_of_the_command_line(
+    banzuke: Banzuke, small_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A file in the store's place is named in one line with exit code 2."""
+    (tmp_path / "file").write_text("")
+
+    done = banzuke("run", small_spec(), "--store", "file")
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert done.stderr.startswith("--store: ")
