@@ -90,3 +90,14 @@ def test_every_dependency_is_pinned() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
 
     assert [] == [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin)]
+
+
+def test_every_key_of_the_spec_is_documented() -> None:
+    """docs/spec.md names every field of every section and of every kind of agent."""
+    from banzuke import specs  # noqa: PLC0415 - the models are all that is needed of it
+
+    text = (PROJECT / "docs" / "spec.md").read_text()
+    models = [*specs._SECTIONS.values(), *specs._KINDS.values(), specs.SearchLimit, specs._Top]
+    keys = {name for model in models for name in model.model_fields} - {"directory"}
+
+    assert set() == {key for key in keys if not re.search(rf"\b{key}\b", text)}
