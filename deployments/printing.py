@@ -112,10 +112,12 @@ def print_runs(found: Sequence[Mapping[str, Any]], store: str) -> None:
     for name in ("run", "begun (UTC)", "agents", "planned", "counting", "forfeits", "void", "missing"):
         side: JustifyMethod = "left" if name in {"run", "begun (UTC)"} else "right"
         table.add_column(name, justify=side, no_wrap=name not in _GIVE_WAY, overflow="fold")
-    for run in found:
+    for run in (run for run in found if "damaged" not in run):
         numbers = (run[key] for key in ("agents", "planned", "counting", "forfeits", "voids", "missing"))
         table.add_row(Text(run["run_id"]), run["created_at"][:19], *map(str, numbers))
     console.print(table)
+    for run in (run for run in found if "damaged" in run):
+        console.print(Text(f"damaged: {run['run_id']}: {run['damaged']}"), soft_wrap=True)
 
 
 def print_evaluation(found: Sequence[Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from banzuke.errors import StorageError
 from banzuke.outcome import Side
 from banzuke.record import Standing
 from storage.game_store import GameStore
@@ -81,18 +82,24 @@ def describe_runs(games: GameStore) -> list[Mapping[str, Any]]:
     """One line's worth of facts per run, newest first."""
     found: list[Mapping[str, Any]] = []
     for run_id in games.run_ids():
-        document = games.read_run(run_id)
-        tallies = Ledger(games, run_id).tallies()
-        found.append(
-            {
-                "run_id": run_id,
-                "created_at": document["created_at"],
-                "agents": len(document["spec"]["agents"]),
-                "planned": tallies.planned,
-                "counting": tallies.counting,
-                "forfeits": tallies.forfeits,
-                "voids": tallies.void,
-                "missing": tallies.missing,
-            }
-        )
+        try:
+            found.append(_described(games, run_id))
+        except (StorageError, KeyError, TypeError) as error:
+            # One damaged run must not hide the others.
+            found.append({"run_id": run_id, "damaged": f"{type(error).__name__}: {error}"})
     return found
+
+
+def _described(games: GameStore, run_id: str) -> Mapping[str, Any]:
+    document = games.read_run(run_id)
+    tallies = Ledger(games, run_id).tallies()
+    return {
+        "run_id": run_id,
+        "created_at": document["created_at"],
+        "agents": len(document["spec"]["agents"]),
+        "planned": tallies.planned,
+        "counting": tallies.counting,
+        "forfeits": tallies.forfeits,
+        "voids": tallies.void,
+        "missing": tallies.missing,
+    }

@@ -477,3 +477,22 @@ def test_a_store_that_cannot_be_one_is_a_fault_of_the_command_line(
 
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert done.stderr.startswith("--store: ")
+
+
+def test_one_damaged_run_does_not_hide_the_others(
+    banzuke: Banzuke, small_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`banzuke runs` lists what can be read, and names what cannot."""
+    assert banzuke("run", small_spec(games=2), "--store", "store", "--run-id", "good").returncode == 0
+    for name, text in {"empty": "", "other": "{}", "list": "[]"}.items():
+        folder = tmp_path / "store" / "runs" / name
+        folder.mkdir()
+        (folder / "run.json").write_text(text)
+
+    done = banzuke("runs", "--store", "store")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "good " in done.stdout
+    assert ["damaged: empty: ", "damaged: list: C", "damaged: other: "] == sorted(
+        line[:16] for line in done.stdout.splitlines() if line.startswith("damaged")
+    )
