@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from banzuke.errors import SpecError
 
-NAME_PATTERN = r"^(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NAME_PATTERN = r"^(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"  # `$` would let a newline follow
 ENGINE_FOLDERS = ("/usr/games",)
 
 
 def is_name(text: str) -> bool:
     """Whether ``text`` may name an agent, a spec or a run (and so become part of a path)."""
-    return re.fullmatch(NAME_PATTERN.strip("^$"), text) is not None
+    return re.match(NAME_PATTERN, text) is not None
 
 
 Name = Annotated[str, Field(pattern=re.compile(NAME_PATTERN))]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -39,6 +41,10 @@ class Ended(Generic[Result]):
     result: Result
     stopped_by: int | None
     """The signal that stopped it before its end, if one did."""
+
+
+STOP_SECONDS = 8.0
+"""For a stopped flow to end by itself; a stopped command is gone within ten seconds."""
 
 
 class FlowFailedError(BanzukeError):
@@ -146,12 +152,30 @@ def _prepared(spec: Spec, *, verbose: bool) -> Iterator[tuple[Callable[..., Any]
         os.environ.update(server.environment)
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
 
+        done = threading.Event()
+        threading.Thread(target=_insist_on_stopping, args=(pool, done), daemon=True).start()
+
         def call(load: Callable[[], Flow[..., Any]], *arguments: Any) -> Any:  # noqa: ANN401 - the flow's own result
             flow = load()
             server.wait()
             return _outcome(_call(flow, pool, arguments, embedded=chosen is None))
 
-        yield call, pool
+        try:
+            yield call, pool
+        finally:
+            done.set()
+
+
+def _insist_on_stopping(pool: WorkerPool, done: threading.Event) -> None:
+    """End the process where a stopped flow does not: Prefect's client waits minutes for a server that has died.
+
+    Every finished game is on disk already; workers and server die with us.
+    """
+    pool.stop.wait()
+    if not done.wait(STOP_SECONDS):
+        line = "stopped; everything finished is kept. The same command with the same --run-id goes on\n"
+        os.write(2, line.encode())
+        os._exit(128 + (pool.stopped_by or signal.SIGTERM))
 
 
 def _call(flow: Flow[..., Any], pool: WorkerPool, arguments: Sequence[Any], *, embedded: bool) -> State[Any]:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from prefect import task
 from prefect.runtime import flow_run, task_run
 
-from banzuke.identity import identify
 from banzuke.outcome import Status
 from banzuke.progress import announce_records
 from banzuke.record import GameRecord, PlannedGame
@@ -56,7 +55,8 @@ def play_games(
     games = GameStore(store)
     ledger = Ledger(games, run_id)
     wanted = set(game_ids).intersection(ledger.missing_ids())
-    identities = {agent.name: identify(agent).agent_id for agent in spec.agents}
+    # As evaluate saw them: a file that is overwritten while the run goes on is not what the workers have opened.
+    identities = {row.agent: row.agent_id for row in games.read_agents(run_id)}
     todo = [_with_present_ids(game, identities) for game in ledger.plan if game.game_id in wanted]
     recorder = Recorder(games, run_id)
     with current_pool().lease() as supervisor:

@@ -496,3 +496,22 @@ def test_one_damaged_run_does_not_hide_the_others(
     assert ["damaged: empty: ", "damaged: list: C", "damaged: other: "] == sorted(
         line[:16] for line in done.stdout.splitlines() if line.startswith("damaged")
     )
+
+
+def test_a_signal_ends_the_command_although_its_server_is_dead(
+    banzuke_started: Callable[..., subprocess.Popen[str]], small_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Prefect's client would wait for minutes; the command does not, and leaves nothing running."""
+    store = tmp_path / "store"
+    process = banzuke_started("run", small_spec(games=100), "--store", store, "--run-id", "r")
+    wait_until(lambda: len(parts(store, "r")) >= 2, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in family if "deployments.embedded_server" in child.cmdline()).kill()
+
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=10)
+
+    assert process.returncode == 143, out + err
+    assert "everything finished is kept" in err.splitlines()[-1]
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert [] == [survivor for survivor in alive if survivor.status() != psutil.STATUS_ZOMBIE]

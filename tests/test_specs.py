@@ -54,6 +54,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         (GOOD + "[limits]\nmove_seconds = nan\n", "[limits]: move_seconds: input should be"),
         (GOOD + "[limits]\nconcurrency = 0\n", "[limits]: concurrency: input should be greater than or equal to 1"),
         (GOOD.replace('"random"\nkind', '"a--b"\nkind'), "agent 'a--b': name: 'a--b' is no name"),
+        (GOOD.replace('"random"\nkind', '"b\\n"\nkind'), "agent 'b\\n': name: 'b\\n' is no name"),
         (GOOD.replace('"random"\nkind', '"../b"\nkind'), "agent '../b': name: '../b' is no name"),
         (GOOD.replace('"material"\nkind', '"random"\nkind'), "agent 'random': the name is given 2 times"),
         (GOOD.replace('"material"\nkind', '"Random"\nkind'), "agent 'Random': differs from 'random' in capitals only"),
