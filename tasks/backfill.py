@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from banzuke.errors import SpecError
+from banzuke.errors import SpecError, StorageError
 from banzuke.identity import identify
 from banzuke.outcome import VOIDS
 from banzuke.specs import SPEC
@@ -37,13 +37,22 @@ def choose_runs(games: GameStore, run_ids: Sequence[str], since: datetime | None
         UnknownRunError: a run that was asked for is not in the store.
         SpecError: no run is left.
     """
-    chosen = list(run_ids) or games.run_ids()
+    # Of those nobody asked for by name, one that was interrupted before its plan was written, or is damaged, must not
+    # stand in the way of the others; `banzuke runs` names it.
+    chosen = list(run_ids) or [run_id for run_id in games.run_ids() if _is_whole(games, run_id)]
     documents = {run_id: games.read_run(run_id) for run_id in chosen}
     if since is not None:
         chosen = [run for run in chosen if datetime.fromisoformat(documents[run]["created_at"]) >= since]
     if not chosen:
         raise SpecError("backfill: no such run in the store")
     return chosen
+
+
+def _is_whole(games: GameStore, run_id: str) -> bool:
+    try:
+        return "spec" in games.read_run(run_id) and games.has_plan(run_id)
+    except StorageError:
+        return False
 
 
 def games_to_backfill(store: str, run_id: str, causes: Collection[str]) -> set[str]:
