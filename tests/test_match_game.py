@@ -460,14 +460,14 @@ def test_a_game_beyond_its_limit_leaves_no_result() -> None:
 
 
 def test_a_stall_up_to_the_games_limit_is_a_timeout_of_the_game() -> None:
-    """The agent had been promised more time for the move than the game had left."""
-    table = Table(Scripted([AgentStallError(LAST_WORDS)]))
+    """The agent had been promised more time than the game had left: nobody's fault, and it is said who used what."""
+    first = Scripted([choice("7g7f", 12_340), AgentStallError(LAST_WORDS)])
+    table = Table(first, Scripted([choice("3c3d", 700)]))
 
     outcome = table.play(move_seconds=60.0, game_seconds=30.0).outcome
 
-    assert (Termination.GAME_TIMEOUT, FIRST) == (outcome.termination, outcome.fault)
-    assert outcome.detail is not None
-    assert LAST_WORDS in outcome.detail
+    assert (Termination.GAME_TIMEOUT, None) == (outcome.termination, outcome.fault)
+    assert f"the game passed game_seconds: first used 12.3 s, second 0.7 s; {LAST_WORDS}" == outcome.detail
 
 
 def test_an_error_of_ours_is_no_outcome() -> None:

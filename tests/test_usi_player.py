@@ -20,7 +20,7 @@ from banzuke.clock import Clock
 from banzuke.errors import AgentCrashError, AgentError, AgentStallError, AgentStartError
 from banzuke.games.shogi import START_POSITION, ShogiRules
 from banzuke.outcome import Side
-from banzuke.players.engine_process import LINE_LIMIT
+from banzuke.players.engine_process import LINE_LIMIT, EngineProcess, _is_flood
 from banzuke.players.usi import UsiPlayer
 from banzuke.specs import SearchLimit, UsiAgent, find_program
 
@@ -113,10 +113,27 @@ def orphan_file(tmp_path: Path) -> Iterator[Path]:
     reap(pid)
 
 
+def escaping(name: str, pid_file: Path, *, crash: bool) -> UsiAgent:
+    """An engine that leaves a helper behind which escapes its group, its session and SIGTERM."""
+    switches = ["--crash"] if crash else []
+    command = (sys.executable, "-I", "-S", str(SCRIPTED.with_name("escaping_engine.py")), str(pid_file), *switches)
+    return UsiAgent(name=name, kind="usi", command=command, limit=NODES)
+
+
 def reap(pid: int) -> None:
     """Take leave of a process that may have become ours when its parent ended."""
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)
+
+
+def ended_by(pid: int) -> int | None:
+    """The signal that has ended a process that has become ours; None if it does not end soon."""
+    process = os.pidfd_open(pid)
+    poller = select.poll()
+    poller.register(process, select.POLLIN)
+    ended = poller.poll(SLACK * 1000)
+    os.close(process)
+    return os.WTERMSIG(os.waitpid(pid, 0)[1]) if ended else None
 
 
 # What is sent -----------------------------------------------------------------------------------------------
@@ -343,7 +360,7 @@ def test_the_score_is_the_last_exact_one(
         (["--answer", "9i9a"], "9i9a"),
         (["--answer", "B@5e"], "B@5e"),
         (["--answer", "7g7f\x1b"], "7g7f\N{REPLACEMENT CHARACTER}"),
-        (["--answer", "x" * 100_000], "x" * 80),
+        (["--answer", "x" * 10_000], "x" * 80),
         (["--empty-bestmove"], ""),
     ],
 )
@@ -405,7 +422,7 @@ def test_surplus_answers_are_discarded(seated: Callable[..., UsiPlayer], switche
 
 def test_an_endless_line_takes_no_memory(seated: Callable[..., UsiPlayer]) -> None:
     """64 MiB without a newline, and megabytes of stderr, cost a few times the limit of a line."""
-    player = seated(scripted("--endless-line", "64", "--noise-on-stderr", "4"))
+    player = seated(scripted("--endless-line", "48", "--noise-on-stderr", "4"))
     tracemalloc.start()
     try:
         choice = ask(player, begin())
@@ -449,7 +466,6 @@ def test_an_engine_that_dies_at_the_start_is_a_start_error(switches: list[str], 
         (["--hang-at", "isready"], {}, "no readyok by the deadline"),
         (["--hang-at", "usi", "--ignore-sigterm"], {}, "no usiok by the deadline"),
         (["--no-read"], {}, "no readyok by the deadline"),
-        (["--no-read"], {"Book": "x" * 200_000}, "did not read its input by the deadline"),
     ],
 )
 def test_an_engine_that_hangs_at_the_start_is_a_start_error(
@@ -470,20 +486,40 @@ def test_an_engine_that_hangs_at_the_start_is_a_start_error(
         (("no-such-engine-anywhere",), "no program 'no-such-engine-anywhere' on PATH"),
         (("./text",), "cannot run '"),
         (("sh", "-c", "exit 0"), "sh exited with code 0"),
-        (("sh", "-c", "nul\0byte"), "sh: cannot be started: "),
-        (("cat",), "no usiok by the deadline; it printed 1 lines meanwhile"),
+        (("cat",), "no usiok by the deadline; it printed 1 lines meanwhile; it began with 'usi'"),
+        (("sh", "-c", "echo; echo 'usage: x'; exit 2"), "sh exited with code 2; it began with 'usage: x'"),
+        (("sh", "-c", "exec <&-; echo 'go \033 away'; exec sleep 60"), "; it began with 'go away'"),
+        (("yes", "usage: no such engine"), "without the usiok asked for; it began with 'usage: no such engine'"),
     ],
 )
 def test_a_program_that_is_no_engine_is_a_start_error(tmp_path: Path, command: tuple[str, ...], detail: str) -> None:
-    """Missing, not executable as what it is, ending at once, or speaking something else."""
+    """Missing, not executable as what it is, ending at once, or speaking something else: its first line is shown."""
     (tmp_path / "text").write_bytes(b"\0no program\n")
     (tmp_path / "text").chmod(0o755)
     agent = UsiAgent(name="x", kind="usi", command=command, limit=NODES, directory=str(tmp_path))
     with pytest.raises(AgentStartError) as caught:
-        UsiPlayer.open(agent, deadline=within(SHORT))
+        UsiPlayer.open(agent, deadline=within(PATIENT if "yes" in command else SHORT))
 
     assert detail in str(caught.value)
+    assert str(caught.value).isprintable()
     assert processes_left() == []
+
+
+def test_a_program_that_cannot_be_started_is_a_crash() -> None:
+    """Whatever the reason: here, a NUL in its arguments."""
+    with pytest.raises(AgentCrashError, match="sh: cannot be started: "):
+        EngineProcess(["sh", "-c", "nul\0byte"])
+
+
+def test_input_that_nobody_reads_is_a_stall() -> None:
+    """More than fits into the pipe: writing has a deadline, too."""
+    process = EngineProcess(["sleep", "60"])
+    before = time.monotonic()
+    with pytest.raises(AgentStallError, match="sleep: did not read its input by the deadline"):
+        process.send("x" * 200_000, within(VERY_SHORT))
+    process.kill()
+
+    assert before + VERY_SHORT <= time.monotonic() < before + VERY_SHORT + SLACK
 
 
 def test_options_without_an_end_are_a_start_error() -> None:
@@ -536,14 +572,16 @@ def test_last_words_are_the_end_of_stderr_in_one_line(seated: Callable[..., UsiP
 def test_a_child_that_holds_the_pipes_does_not_hide_the_death(
     seated: Callable[..., UsiPlayer], orphan_file: Path
 ) -> None:
-    """No end of file comes, yet the crash is noticed at once."""
+    """No end of file comes, yet the crash is noticed at once; and the child, now an orphan, goes too."""
     player = seated(scripted("--orphan-at", "go", "--pid-file", str(orphan_file)))
     before = time.monotonic()
     with pytest.raises(AgentCrashError, match="exited with code 5"):
         ask(player, begin())
 
     assert time.monotonic() < before + SLACK
-    assert psutil.pid_exists(int(orphan_file.read_text(encoding="utf-8")))
+    orphan = int(orphan_file.read_text(encoding="utf-8"))
+    assert os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT) is not None
+    assert processes_left() == [psutil.Process(orphan)]
 
 
 @pytest.mark.parametrize(
@@ -553,7 +591,6 @@ def test_a_child_that_holds_the_pipes_does_not_hide_the_death(
         ["--hang-at", "go", "--ignore-sigterm"],
         ["--chatter"],
         ["--flood", "stdout"],
-        ["--flood", "stdout-without-newline"],
         ["--flood", "stderr"],
     ],
     ids=" ".join,
@@ -567,6 +604,27 @@ def test_no_answer_by_the_deadline_is_a_stall(seated: Callable[..., UsiPlayer], 
 
     assert before + VERY_SHORT <= time.monotonic() < before + VERY_SHORT + SLACK
     assert processes_left() == []
+
+
+@pytest.mark.parametrize("flood", ["stdout", "stdout-without-newline"])
+def test_a_flood_ends_the_wait_early(seated: Callable[..., UsiPlayer], flood: str) -> None:
+    """It costs seconds of a core, not all the time that an answer has."""
+    player = seated(scripted("--flood", flood))
+    before = time.monotonic()
+    with pytest.raises(AgentCrashError, match=r"printed \d+ lines, \d+ MiB, without the bestmove asked for"):
+        ask(player, begin(), 600.0)
+
+    assert time.monotonic() < before + PATIENT
+    assert processes_left() == []
+
+
+def test_chatter_is_no_flood_however_long_it_lasts() -> None:
+    """A thousand long lines a second, for hours; a flood is found out in seconds."""
+    chatter = [_is_flood(1000 * seconds, 200_000 * seconds, seconds) for seconds in (1, 60, 3600, 36_000)]
+    flood = [_is_flood(200_000 * seconds, 6_400_000 * seconds, seconds) for seconds in (1, 5)]
+
+    assert [False] * 4 == chatter
+    assert [False, True] == flood
 
 
 def test_a_stall_says_how_much_was_printed(seated: Callable[..., UsiPlayer]) -> None:
@@ -666,6 +724,33 @@ def test_close_ends_what_the_engine_started(seated: Callable[..., UsiPlayer], tm
         reap(pid)
 
     assert [(helper, select.POLLIN)] == ended
+
+
+@pytest.mark.parametrize("how", ["closed", "crashed", "killed"])
+def test_what_an_engine_left_behind_goes_with_it(seated: Callable[..., UsiPlayer], tmp_path: Path, how: str) -> None:
+    """A helper that forked twice, has a session of its own and ignores SIGTERM is known by its environment.
+
+    One that another agent's engine left behind lives on.
+    """
+    agents = {name: escaping(name, tmp_path / name, crash=how == "crashed") for name in ("one", "other")}
+    players = {name: seated(agent) for name, agent in agents.items()}
+    left_behind = {name: psutil.Process(int((tmp_path / name).read_text())) for name in agents}
+    parents = {process.ppid() for process in left_behind.values()}
+
+    if how == "closed":
+        players["one"].close()
+    elif how == "crashed":
+        with pytest.raises(AgentCrashError):
+            ask(players["one"], begin())
+    else:
+        assert players["one"]._process is not None
+        players["one"]._process.kill()
+
+    assert {os.getpid()} == parents  # this process is a subreaper, as a worker is
+    assert ended_by(left_behind["one"].pid) == signal.SIGKILL
+    assert left_behind["other"].status() == psutil.STATUS_SLEEPING
+    players["other"].close()
+    assert ended_by(left_behind["other"].pid) == signal.SIGKILL
 
 
 def test_an_engine_dies_with_the_thread_that_opened_it() -> None:

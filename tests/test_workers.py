@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +25,12 @@ from banzuke.errors import WorkerDiedError, WorkerError
 from banzuke.match.recording import Attempt, void_record
 from banzuke.outcome import Outcome, Side, Status, Termination
 from banzuke.record import GameRecord, PlannedGame
-from banzuke.specs import LimitsSpec, RandomAgent, SearchLimit, Spec, TournamentSpec, UsiAgent
+from banzuke.specs import LimitsSpec, MaterialAgent, RandomAgent, SearchLimit, Spec, TournamentSpec, UsiAgent
+from banzuke.workers import batch as batches
 from banzuke.workers import pool as pools
 from banzuke.workers import process as processes
 from banzuke.workers import supervisor as supervisors
-from banzuke.workers.batch import play_batch
+from banzuke.workers.batch import batch_seconds, play_batch
 from banzuke.workers.deadline_board import DeadlineBoard, Notice, Phase
 from banzuke.workers.messages import (
     ORDER,
@@ -44,7 +47,7 @@ from banzuke.workers.messages import (
 )
 from banzuke.workers.pool import WorkerPool, current_pool, worker_pool
 from banzuke.workers.process import WorkerProcess
-from banzuke.workers.supervisor import GRACE_SECONDS, Stopped, Supervisor
+from banzuke.workers.supervisor import GRACE_SECONDS, Stopped, Supervisor, play_seconds
 
 FIRST, SECOND = Side.FIRST, Side.SECOND
 ENGINES = Path(__file__).parent / "engines"
@@ -69,7 +72,11 @@ def scripted(*switches: str | Path, name: str = "scripted") -> UsiAgent:
     return usi_agent(name, ENGINES / "scripted_engine.py", *switches)
 
 
-def tournament(*agents: RandomAgent | UsiAgent, max_plies: int = 6, **limits: float) -> Spec:
+def material_agent(name: str) -> MaterialAgent:
+    return MaterialAgent(name=name, kind="material", depth=1)
+
+
+def tournament(*agents: RandomAgent | MaterialAgent | UsiAgent, max_plies: int = 6, **limits: float) -> Spec:
     """A spec of these agents and two random ones, ``a`` and ``b``."""
     limits = {
         "concurrency": 1,
@@ -154,10 +161,32 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def pid_in(path: Path) -> int | None:
-    """The process id that an engine left there, if it has."""
-    text = path.read_text() if path.exists() else ""
-    return int(text) if text else None
+@pytest.fixture(autouse=True)
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """In the environment of everything that the test starts, also where process ids are others (a namespace)."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv("BANZUKE_TEST", mark)
+    return mark
+
+
+def helpers() -> list[int]:
+    """The helpers of this test's engines, as this process sees them."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("BANZUKE_TEST") == os.environ["BANZUKE_TEST"] and "sleep" in process.cmdline()[0]:
+                found.append(process.pid)
+    return found
+
+
+def helpers_left(seconds: float = SLACK) -> list[int]:
+    """Those that do not end within so many seconds."""
+    return still_there(*helpers(), seconds=seconds)
+
+
+def had_helper(path: Path) -> bool:
+    """Whether the engine left a helper's process id there; inside a namespace it is another than ours."""
+    return path.exists() and bool(path.read_text())
 
 
 def once(condition: Callable[[], object], act: Callable[[], object]) -> Callable[[], None]:
@@ -206,8 +235,8 @@ HOSTILE = tournament(
     UsiAgent(
         name="hostile",
         kind="usi",
-        command=("x", "", "a\nb", "nul\0", "\u2028\u2029", "\x1b[31m", "'; rm -rf ~", "将棋", "x" * 300_000),
-        options={"a\nb": "c\nd", "Threads": 1, "big": 2**70, "float": 0.1, "bool": True, "text of a bool": "true"},
+        command=("x", "", "a\nb", "\u2028\u2029", "\x1b[31m", "'; rm -rf ~", "将棋", *["x" * 10_000] * 30),
+        options={"a\nb": "c\nd", "Threads": 1, "big": 2**63 - 1, "float": 0.1, "bool": True, "text of a bool": "true"},
         limit=SearchLimit(base_ms=0, increment_ms=1),
         directory="/a\nb",
     )
@@ -451,7 +480,7 @@ def test_listening_has_a_deadline(supervisor: Supervisor) -> None:
          Termination.AGENT_STALL),
         (("--crash-at", "go"), {}, Termination.AGENT_CRASH),
         (("--orphan-at", "go"), {}, Termination.AGENT_CRASH),
-        (("--hang-at", "go"), {"game_seconds": 0.8}, Termination.GAME_TIMEOUT),
+        (("--flood", "stdout-without-newline"), {"move_seconds": 20.0}, Termination.AGENT_CRASH),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )  # fmt: skip
@@ -476,8 +505,8 @@ def test_an_agent_at_fault_voids_its_game_and_costs_no_worker(
     assert seconds < max(limits.values(), default=0.0) + SLACK
     played = supervisor.play(attempt(), spec, on_tick=nothing)
     assert (Status.PLAYED, lost.worker_pid) == (played.status, played.worker_pid)
-    if (helper := pid_in(tmp_path / "pid")) is not None and "--orphan-at" not in switches:
-        assert [] == still_there(helper)
+    assert ("--helper" in switches or "--orphan-at" in switches) == had_helper(tmp_path / "pid")
+    assert [] == helpers_left()
 
 
 def test_what_engines_leave_behind_is_reaped(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -485,9 +514,8 @@ def test_what_engines_leave_behind_is_reaped(supervisor: Supervisor, tmp_path: P
     spec = tournament(scripted("--hang-at", "go", "--helper", "--pid-file", tmp_path / "pid"), move_seconds=0.1)
     for number in range(2):
         supervisor.play(attempt("scripted", "b", number=number), spec, on_tick=nothing)
-    helper = pid_in(tmp_path / "pid")
-    assert helper is not None
-    assert [] == still_there(helper)
+    assert had_helper(tmp_path / "pid")
+    assert [] == helpers_left()
 
     worker = ready(supervisor, spec)
 
@@ -522,11 +550,12 @@ def test_a_tree_beyond_the_memory_limit_is_killed(supervisor: Supervisor, tmp_pa
     lost = supervisor.play(attempt("a", "eater"), spec, on_tick=nothing)
 
     assert (Status.VOID, Termination.MEMORY_LIMIT, None) == (lost.status, lost.termination, lost.winner)
+    assert SECOND is lost.fault
     assert lost.detail is not None
-    assert "worker_memory_mb = 256" in lost.detail
+    assert re.search(r"used \d+ MiB, more than worker_memory_mb = 256; eater \d+ MiB of it$", lost.detail)
     bites = [(float(line.split()[0]), int(line.split()[1])) for line in log.read_text().splitlines()]
     crossed = [at for at, mib in bites if mib > 256]
-    assert bites[-1][0] - (crossed or [bites[-1][0]])[0] < 1.5
+    assert bites[-1][0] - (crossed or [bites[-1][0]])[0] < 1.0
     assert [] == still_there(lost.worker_pid)
     played = supervisor.play(attempt(), spec, on_tick=nothing)
     assert Status.PLAYED is played.status
@@ -558,6 +587,184 @@ def test_a_worker_that_grows_in_short_games_is_replaced_between_them(
     assert [] == still_there(records[0].worker_pid)
 
 
+BALLAST = """
+import sys, time
+eaten = b"\\1" * (int(sys.argv[2]) << 20) if sys.argv[1] == "start" else b""
+for line in sys.stdin:
+    command = (line.split() or [""])[0]
+    answer = {"usi": "usiok", "isready": "readyok", "go": "bestmove resign"}.get(command)
+    if command == sys.argv[1]:
+        eaten = b"\\1" * (int(sys.argv[2]) << 20)
+    if command == "go" and sys.argv[1] == "start":
+        time.sleep(60)
+    if answer:
+        print(answer, flush=True)
+"""
+
+
+@pytest.fixture
+def ballast(tmp_path: Path) -> Callable[..., UsiAgent]:
+    """Makes an engine that takes so many MiB at a moment (a command, or its start)."""
+    (tmp_path / "ballast.py").write_text(BALLAST)
+    return lambda name, moment, mib: usi_agent(name, tmp_path / "ballast.py", moment, str(mib))
+
+
+def test_where_nobody_holds_more_than_half_nobody_is_blamed(
+    supervisor: Supervisor, ballast: Callable[..., UsiAgent]
+) -> None:
+    """Two engines that fit into the limit one by one, and not together."""
+    spec = tournament(ballast("one", "start", 100), ballast("two", "start", 100), worker_memory_mb=220)
+
+    lost = supervisor.play(attempt("one", "two"), spec, on_tick=nothing)
+
+    assert (Termination.MEMORY_LIMIT, None) == (lost.termination, lost.fault)
+    assert lost.detail is not None
+    assert lost.detail.endswith("worker_memory_mb = 220")
+
+
+def test_memory_that_an_idle_agent_takes_costs_no_game(
+    supervisor: Supervisor, ballast: Callable[..., UsiAgent]
+) -> None:
+    """It grows when its own game is over: who plays then is not blamed, and plays again on a fresh worker."""
+    growing = ballast("growing", "gameover", 400)
+    spec = tournament(growing, scripted("--think", "0.4"), worker_memory_mb=300, retries=1)
+    games = [game("growing", "b", number=0), game("scripted", "b", number=1)]
+
+    records = played(games, spec, supervisor)
+
+    terminations = [record.termination for record in records]
+    assert [Termination.RESIGNATION, Termination.MEMORY_LIMIT, Termination.MAX_PLIES] == terminations
+    assert [None] * 3 == [record.fault for record in records]
+    assert records[1].detail is not None
+    assert re.search(r"; growing \d+ MiB of it, an agent of other games$", records[1].detail)
+    assert records[1].worker_pid != records[2].worker_pid
+
+
+IN_PROCESS = """
+import ctypes, os, sys, time
+from banzuke.players import scripted
+
+def choose(self, board, *, clock, opponent_clock, deadline):
+    {act}
+
+scripted.MaterialPlayer.choose = choose
+"""
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], MaterialAgent]:
+    """Makes an agent that computes in the worker's process and does this instead of choosing a move."""
+
+    def make(act: str) -> MaterialAgent:
+        (tmp_path / "sitecustomize.py").write_text(IN_PROCESS.format(act=act))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        return material_agent("broken")
+
+    return make
+
+
+def test_an_agent_that_fills_the_workers_own_memory_is_blamed(
+    supervisor: Supervisor, broken: Callable[[str], MaterialAgent]
+) -> None:
+    """A network has no process of its own; that it was thinking says whose memory it is."""
+    spec = tournament(broken("eaten = b'1' * (400 << 20); time.sleep(60)"), worker_memory_mb=300)
+
+    lost = supervisor.play(attempt("a", "broken"), spec, on_tick=nothing)
+
+    assert (Termination.MEMORY_LIMIT, SECOND) == (lost.termination, lost.fault)
+    assert lost.detail is not None
+    assert re.search(r"; the worker itself \d+ MiB of it, broken in it$", lost.detail)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        ("os.abort()", "SIGABRT"),
+        ("ctypes.string_at(0)", "SIGSEGV"),
+        ("os._exit(5)", "ended with exit code 5"),
+        ("raise ValueError('so what')", "ended with exit code 1: ValueError: so what"),
+    ],
+)
+def test_an_agent_that_ends_its_worker_is_blamed(
+    supervisor: Supervisor, broken: Callable[[str], MaterialAgent], act: str, said: str
+) -> None:
+    """A process that crashes or leaves while an agent computes in it does so because of that agent."""
+    spec = tournament(broken(act))
+
+    lost = supervisor.play(attempt("a", "broken"), spec, on_tick=nothing)
+
+    assert (Termination.WORKER_CRASH, SECOND) == (lost.termination, lost.fault)
+    assert lost.detail is not None
+    assert said in lost.detail
+    assert Status.PLAYED is supervisor.play(attempt(), spec, on_tick=nothing).status
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_agent_whose_worker_is_ended_by_somebody_is_not_blamed(
+    supervisor: Supervisor, broken: Callable[[str], MaterialAgent], number: int
+) -> None:
+    """The kernel when memory is short, or a person: nobody can tell why."""
+    spec = tournament(broken(f"os.kill(os.getpid(), {number}); time.sleep(60)"))
+
+    lost = supervisor.play(attempt("broken", "a"), spec, on_tick=nothing)
+
+    assert (Termination.WORKER_CRASH, None) == (lost.termination, lost.fault)
+
+
+def test_a_forward_pass_that_never_returns_is_a_stall_of_its_agent(
+    supervisor: Supervisor, broken: Callable[[str], MaterialAgent]
+) -> None:
+    """Nothing inside the worker can stop it; the supervisor does."""
+    spec = tournament(broken("time.sleep(60)"), move_seconds=0.5)
+    started = time.monotonic()
+
+    lost = supervisor.play(attempt("a", "broken"), spec, on_tick=nothing)
+
+    assert (Termination.AGENT_STALL, SECOND) == (lost.termination, lost.fault)
+    assert time.monotonic() - started < 0.5 + GRACE_SECONDS + SLACK
+    assert [] == still_there(lost.worker_pid)
+
+
+def test_a_game_has_a_deadline_that_no_notice_moves(
+    supervisor: Supervisor, broken: Callable[[str], MaterialAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the board promises an answer soon."""
+    monkeypatch.setattr(supervisors, "BEGIN_SECONDS", 0.2)
+    spec = tournament(broken("time.sleep(60)"), start_seconds=0.2, game_seconds=0.6, move_seconds=0.6)
+    ready(supervisor, spec)
+    started = time.monotonic()
+
+    def promise() -> None:
+        board = worker_of(supervisor).board
+        board._number = board.read().number
+        if board.read().phase is Phase.THINKING:
+            board.post(Phase.THINKING, time.monotonic() + 5.0, SECOND)
+
+    supervisor_stop = threading.Timer(15.0, supervisor.stop.set)
+    supervisor_stop.start()
+    lost = supervisor.play(attempt("a", "broken"), spec, on_tick=promise)
+    supervisor_stop.cancel()
+
+    assert (Termination.GAME_TIMEOUT, None) == (lost.termination, lost.fault)
+    assert play_seconds(spec.limits) == pytest.approx(0.2 + 0.4 + 0.6 + GRACE_SECONDS)
+    assert time.monotonic() - started < play_seconds(spec.limits) + SLACK
+    assert [] == still_there(lost.worker_pid)
+
+
+def test_a_game_beyond_its_time_is_nobodys_fault_and_costs_no_worker(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The engine that was thinking then plays again, started anew."""
+    (tmp_path / "moody.py").write_text(MOODY.replace("sys.exit(3)", "time.sleep(60)").replace("sys\n", "sys, time\n"))
+    spec = tournament(usi_agent("moody", tmp_path / "moody.py", tmp_path / "runs"), game_seconds=0.8)
+
+    records = [supervisor.play(attempt("moody", "b", number=number), spec, on_tick=nothing) for number in range(3)]
+
+    assert [Termination.GAME_TIMEOUT] * 2 + [Termination.RESIGNATION] == [record.termination for record in records]
+    assert [None] * 3 == [record.fault for record in records]
+    assert 1 == len({record.worker_pid for record in records})
+    assert records[0].detail is not None
+    assert re.match(r"the game passed game_seconds: first used 0\.[789] s, second 0\.0 s; ", records[0].detail)
+
+
 # --- workers that die or freeze
 
 
@@ -579,9 +786,8 @@ def test_a_worker_killed_in_a_game_voids_it_and_is_replaced(
     assert (None, None, ("7g7f",)) == (lost.winner, lost.fault, lost.moves)
     assert lost.detail is not None
     assert named in lost.detail
-    helper = pid_in(tmp_path / "pid")
-    assert helper is not None
-    assert [] == still_there(lost.worker_pid, helper)
+    assert had_helper(tmp_path / "pid")
+    assert [] == [*still_there(lost.worker_pid), *helpers_left()]
     played = supervisor.play(attempt(), spec, on_tick=nothing)
     assert Status.PLAYED is played.status
     assert lost.worker_pid != played.worker_pid
@@ -595,6 +801,7 @@ def test_a_fault_of_ours_in_a_worker_is_told_with_its_last_words(supervisor: Sup
     assert lost.detail is not None
     assert "ended with exit code 1" in lost.detail
     assert "'5e5d' is not a legal move" in lost.detail
+    assert lost.fault is None
 
 
 def test_an_order_that_makes_no_sense_ends_the_worker(supervisor: Supervisor) -> None:
@@ -666,14 +873,13 @@ def test_what_left_the_workers_group_goes_with_it(supervisor: Supervisor, tmp_pa
 
     lost = supervisor.play(attempt("a", "escaping"), spec, on_tick=tick)
 
-    helper = pid_in(tmp_path / "pid")
     assert Status.VOID is lost.status
-    assert helper is not None
-    assert [] == still_there(lost.worker_pid, helper)
+    assert had_helper(tmp_path / "pid")
+    assert [] == [*still_there(lost.worker_pid), *helpers_left()]
 
 
 def test_a_worker_frozen_in_a_game_is_killed_at_the_deadline(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The deadline holds without the worker's help."""
+    """The deadline holds without the worker's help; that the worker did not keep it is not the engine's fault."""
     log = tmp_path / "log"
     spec = tournament(scripted("--log", log, "--hang-at", "go"), move_seconds=0.6)
     frozen: list[float] = []
@@ -685,8 +891,10 @@ def test_a_worker_frozen_in_a_game_is_killed_at_the_deadline(supervisor: Supervi
     lost = supervisor.play(attempt("scripted", "b"), spec, on_tick=when_asked(log, freeze))
 
     ended = time.monotonic()
-    assert (Status.VOID, Termination.AGENT_STALL, FIRST) == (lost.status, lost.termination, lost.fault)
+    assert (Status.VOID, Termination.WORKER_CRASH, None) == (lost.status, lost.termination, lost.fault)
     assert ended - frozen[0] < 0.6 + GRACE_SECONDS + SLACK
+    assert lost.detail is not None
+    assert "the worker did not notice scripted's deadline" in lost.detail
     assert [] == still_there(lost.worker_pid)
     assert Status.PLAYED is supervisor.play(attempt(), spec, on_tick=nothing).status
 
@@ -853,8 +1061,8 @@ def test_a_stopped_run_cancels_the_game_at_once(supervisor: Supervisor, tmp_path
     assert time.monotonic() - stopped[0] < SLACK
     assert (Status.VOID, Termination.CANCELLED) == (lost.status, lost.termination)
     assert (None, None) == (lost.winner, lost.fault)
-    helper = pid_in(tmp_path / "pid")
-    assert [] == still_there(*([helper] if helper else []))
+    assert (moment != "starting") == had_helper(tmp_path / "pid")
+    assert [] == helpers_left()
     assert supervisor._worker is None
 
 
@@ -1009,6 +1217,45 @@ def test_a_stopped_batch_ends_with_the_game_it_interrupted(supervisor: Superviso
     assert [] == played(games, spec, supervisor)
 
 
+def test_a_batch_ends_at_its_deadline(supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The game it interrupts is void and nobody's fault; no other is handed out, and no attempt is left open."""
+    monkeypatch.setattr(batches, "batch_seconds", lambda _games, _limits: 1.5)
+    spec = tournament(scripted("--hang-at", "go", "--helper", "--pid-file", tmp_path / "pid"), retries=3)
+    started = time.monotonic()
+
+    records = played([game(number=0), game("scripted", "b", number=1), game(number=2)], spec, supervisor)
+
+    assert time.monotonic() - started < 1.5 + SLACK
+    assert [Termination.MAX_PLIES, Termination.BATCH_TIMEOUT] == [record.termination for record in records]
+    assert (Status.VOID, None) == (records[1].status, records[1].fault)
+    assert [] == [*still_there(records[1].worker_pid), *helpers_left()]
+
+
+def test_a_batch_has_time_for_every_attempt_at_its_worst() -> None:
+    """Its own deadline never comes before those of its games."""
+    limits = tournament(start_seconds=3.0, game_seconds=50.0, retries=2).limits
+
+    assert 4 * 3 * (50.0 + 2 * 3.0) < batch_seconds(4, limits)
+    assert 4 * 3 * play_seconds(limits) < batch_seconds(4, limits)
+    assert 2 * batch_seconds(2, limits) == batch_seconds(4, limits)
+
+
+def test_a_game_that_is_put_off_is_skipped(supervisor: Supervisor) -> None:
+    """Without a record; whether it is, is asked before every attempt."""
+    spec = tournament(scripted("--crash-at", "go"), retries=2)
+    asked: list[str] = []
+
+    def put_off(planned: PlannedGame) -> bool:
+        asked.append(planned.game_id)
+        return planned.game_id == "r--g1" or asked.count(planned.game_id) == 3
+
+    games = [game("scripted", "b", number=0), game(number=1), game(number=2)]
+    attempts = play_batch(games, spec, supervisor, attempts_before={}, on_tick=nothing, put_off=put_off)
+
+    assert [("r--g0", 1), ("r--g2", 1), ("r--g0", 2)] == [(record.game_id, record.attempt) for record in attempts]
+    assert ["r--g0", "r--g1", "r--g2", "r--g0", "r--g0"] == asked
+
+
 # --- the pool
 
 
@@ -1145,9 +1392,7 @@ def test_frozen_workers_are_ended_side_by_side(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(processes, "LEAVE_SECONDS", 0.8)
     with pool_of(5) as pool:
         pool.warm_up()
-        pids = [worker_of(supervisor).pid for supervisor in pool._supervisors]
-        for supervisor in pool._supervisors:
-            supervisor._prepare(tournament(), nothing)
+        pids = [supervisor._prepare(tournament(), nothing).pid for supervisor in pool._supervisors]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         started = time.monotonic()
@@ -1222,9 +1467,8 @@ pool = WorkerPool(1, torch=False)
 pool.warm_up()
 
 def tell():
-    worker = supervisor._worker
-    if worker is not None:
-        print(worker.pid, flush=True)
+    if supervisor._ready:
+        print(supervisor._worker.pid, flush=True)
 
 with pool.lease() as supervisor:
     supervisor.play(attempt, spec, on_tick=tell)
@@ -1245,6 +1489,7 @@ def test_a_parent_that_is_killed_takes_everything_along(tmp_path: Path, worker_i
     worker = int(parent.stdout.readline())
     wait_until(lambda: log.exists() and "\ngo " in log.read_text())
     family = [worker, *(child.pid for child in psutil.Process(worker).children(recursive=True))]
+    started = set(helpers())
     if worker_is == "frozen":
         os.kill(worker, signal.SIGSTOP)
 
@@ -1254,5 +1499,5 @@ def test_a_parent_that_is_killed_takes_everything_along(tmp_path: Path, worker_i
     parent.stdout.close()
 
     assert 3 == len(family)
-    assert pid_in(tmp_path / "pid") in family
+    assert 1 == len(started & set(family))
     assert [] == still_there(*family)

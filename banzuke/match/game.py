@@ -164,14 +164,14 @@ class _Table:
             return Outcome(termination=Termination.ENTERING_KING, winner=side)
         started = time.monotonic()
         if started >= game_deadline:
-            return Outcome.void(Termination.GAME_TIMEOUT, None, "the game passed its limit, game_seconds")
+            return self._timed_out({})
         deadline = min(started + move_seconds, game_deadline)
         thinking(side, deadline)
         try:
             choice = self._ask(side, deadline)
         except AgentStallError as error:
             if deadline == game_deadline:
-                return Outcome.void(Termination.GAME_TIMEOUT, side, f"the game passed game_seconds; {error}")
+                return self._timed_out({side: time.monotonic() - started}, f"; {error}")
             return Outcome.void(Termination.AGENT_STALL, side, str(error))
         except AgentError as error:
             return Outcome.void(Termination.AGENT_CRASH, side, str(error))
@@ -179,6 +179,12 @@ class _Table:
         if elapsed_ms is None:
             elapsed_ms = round((time.monotonic() - started) * 1000)
         return self._judge(side, choice, elapsed_ms)
+
+    def _timed_out(self, waited: dict[Side, float], reason: str = "") -> Outcome:
+        """Nobody's fault: whose turn it was when the game's time ran out is chance."""
+        first, second = (self.thinking_ms[side] / 1000 + waited.get(side, 0.0) for side in Side)
+        used = f"first used {first:.1f} s, second {second:.1f} s"
+        return Outcome.void(Termination.GAME_TIMEOUT, None, f"the game passed game_seconds: {used}{reason}")
 
     def _ask(self, side: Side, deadline: float) -> Choice:
         return self.seats[side].player.choose(

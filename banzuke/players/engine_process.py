@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from banzuke.errors import AgentCrashError, AgentStallError
+from banzuke.workers.ownership import AGENT_VARIABLE, end_all
 from banzuke.workers.tether import tethered
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 64 * 1024
 """Bytes of a line that are kept; what follows up to its end is dropped."""
+
+FLOOD_BYTES = 64 * 2**20
+FLOOD_LINES = 250_000
+FLOOD_BYTES_PER_SECOND = 4 * 2**20
+FLOOD_LINES_PER_SECOND = 10_000
+"""What may be printed in one wait for an answer: so much, and so much more for every second of it. A flood passes
+this in seconds; a talkative engine, with a thousand lines a second, never does."""
 
 _CHUNK = 64 * 1024
 _EXIT_CHECK_SECONDS = 0.1
@@ -47,14 +55,25 @@ class EngineProcess:
     Args:
         command: program and arguments; the program is looked for as exec does.
         directory: its working directory; None for ours.
+        agent: whose engine it is, for the environment of everything it starts; None for nobody's.
         grace_seconds: how long :meth:`close` leaves it between SIGTERM and SIGKILL.
 
     Raises:
         AgentCrashError: it cannot be started at all.
     """
 
-    def __init__(self, command: Sequence[str], *, directory: Path | None = None, grace_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        directory: Path | None = None,
+        agent: str | None = None,
+        grace_seconds: float = 1.0,
+    ) -> None:
         self.program = printable(Path(command[0]).name, 80)
+        self.first_line = ""
+        """The first line it ever printed that is not blank; printable."""
+        self._agent = agent
         self._grace_seconds = grace_seconds
         try:
             self._popen = subprocess.Popen(
@@ -64,6 +83,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=directory,
+                env=None if agent is None else {**os.environ, AGENT_VARIABLE: agent},
             )
         except (OSError, ValueError) as error:
             raise AgentCrashError(f"{self.program}: cannot be started: {printable(str(error), 200)}") from error
@@ -79,6 +99,7 @@ class EngineProcess:
         self._output.register(self._stderr, select.POLLIN)
         self._unsent = bytearray()
         self._splitter = _LineSplitter()
+        self._bytes_read = 0
         self._last_words = b""
         self._stderr_ended = False
         self._ended = False
@@ -113,7 +134,7 @@ class EngineProcess:
                 self._look(left)
             finally:
                 self._output.unregister(self._stdin)
-            for _ in self._splitter.lines():
+            for _ in self._lines():
                 pass
             if self._ended:
                 raise self.death()
@@ -132,18 +153,24 @@ class EngineProcess:
             awaited: what the caller waits for, in the error's words.
 
         Raises:
-            AgentCrashError: it has ended, and everything it printed before was yielded.
+            AgentCrashError: it has ended, and everything it printed before was yielded; or it prints without end,
+                more than any engine that will ever answer.
             AgentStallError: the deadline has passed, however much was printed.
         """
-        printed = 0
+        printed, read_before, started = 0, self._bytes_read, time.monotonic()
         # What lies in the pipe at the deadline was printed in time: one last look, of one bounded read.
         last_look = False
         while True:
-            for line in self._splitter.lines():
+            for line in self._lines():
                 printed += 1
                 yield line
             if self._ended:
                 raise self.death()
+            size = self._bytes_read - read_before
+            if _is_flood(printed, size, time.monotonic() - started):
+                raise AgentCrashError(
+                    f"{self.program}: printed {printed} lines, {size >> 20} MiB, without the {awaited} asked for"
+                )
             if last_look:
                 raise AgentStallError(
                     f"{self.program}: no {awaited} by the deadline; it printed {printed} lines meanwhile"
@@ -155,10 +182,10 @@ class EngineProcess:
     def pending(self) -> Iterator[str]:
         """What it has printed up to now; never waits, and ends however fast it goes on printing."""
         for _ in range(_FINAL_READS):
-            yield from self._splitter.lines()
+            yield from self._lines()
             if not self._look(0.0):
                 break
-        yield from self._splitter.lines()
+        yield from self._lines()
 
     def death(self) -> AgentCrashError:
         """How it ended, in one line: program, exit code or signal, last words. Kills it if it lingers."""
@@ -168,6 +195,8 @@ class EngineProcess:
         else:
             how = _how_it_ended(self._popen.returncode)
         self._drain_stderr()
+        for _ in self.pending():
+            pass
         words = printable(self._last_words.decode(errors="replace")[-_LAST_WORDS:], _LAST_WORDS)
         return AgentCrashError(f"{self.program} {how}" + (f"; last words on stderr: {words}" if words else ""))
 
@@ -231,6 +260,7 @@ class EngineProcess:
             self._read_stderr()
         chunk = _read(self._stdout) if self._stdout in ready else None
         if chunk:
+            self._bytes_read += len(chunk)
             self._splitter.feed(chunk)
         end_of_file = chunk == b""
         self._ended = end_of_file or (exited and not chunk) or self._reads_after_exit > _FINAL_READS
@@ -261,12 +291,18 @@ class EngineProcess:
             if self._ended:
                 with suppress(subprocess.TimeoutExpired):
                     self._popen.wait(max(0.0, until - time.monotonic()))
-            for _ in self._splitter.lines():
+            for _ in self._lines():
                 pass
         return True
 
+    def _lines(self) -> Iterator[str]:
+        """The complete lines of what was read; the first of all is noted."""
+        for line in self._splitter.lines():
+            self.first_line = self.first_line or printable(line[:_LAST_WORDS], 100)
+            yield line
+
     def _offspring(self) -> list[psutil.Process]:
-        """What it started, save orphans: nothing shows whose they were; the worker's group has them."""
+        """What it started and is still its own or its children's; orphans are known by their environment alone."""
         try:
             return [] if self._popen.poll() is not None else psutil.Process(self.pid).children(recursive=True)
         except psutil.Error:
@@ -281,6 +317,9 @@ class EngineProcess:
         for process in offspring:
             with suppress(psutil.Error):
                 process.kill()
+        if self._agent is not None:
+            # Orphans of engines are given to the worker, which takes them from whoever started them (a subreaper).
+            end_all(AGENT_VARIABLE, self._agent, lambda: psutil.Process().children(recursive=True))
         # A process stuck in the kernel cannot be waited for for ever; the worker's end takes it along.
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(_REAP_SECONDS)
@@ -289,6 +328,12 @@ class EngineProcess:
         for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def _is_flood(lines: int, size: int, seconds: float) -> bool:
+    return (
+        lines > FLOOD_LINES + FLOOD_LINES_PER_SECOND * seconds or size > FLOOD_BYTES + FLOOD_BYTES_PER_SECOND * seconds
+    )
 
 
 class _LineSplitter:

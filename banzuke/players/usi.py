@@ -182,6 +182,7 @@ class UsiPlayer:
                 self._process = EngineProcess(
                     [str(program), *self._agent.command[1:]],
                     directory=directory.absolute() if self._agent.directory else None,
+                    agent=self._agent.name,
                 )
                 self._option_commands = _setoption_commands(self._agent.options, self._introduction(deadline))
                 self._await_readyok(deadline)
@@ -190,10 +191,15 @@ class UsiPlayer:
             except _OptionError as error:
                 raise AgentStartError(f"{self._name}: {error}") from error
             except AgentError as error:
-                raise AgentStartError(*error.args) from error
+                raise AgentStartError(f"{error}{self._impression()}") from error
             self._unused = True
             self._slowest_ms = None
             self._state = _State.IDLE
+
+    def _impression(self) -> str:
+        """What it printed first, where that is nothing an engine says: it may be a usage, or a complaint."""
+        line = self._process.first_line if self._process is not None else ""
+        return f"; it began with {line!r}" if line and not line.startswith(("id ", "option ", "usiok")) else ""
 
     def _introduction(self, deadline: float) -> dict[str, _Option]:
         """``usi`` up to ``usiok``: who it is and which options it declares."""

@@ -14,6 +14,7 @@ import fcntl
 import importlib
 import os
 import queue
+import select
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from banzuke.clock import Clock
-from banzuke.errors import AgentError, AgentStallError
+from banzuke.errors import AgentError, AgentStallError, AgentStartError
 from banzuke.games.shogi import rules_named
 from banzuke.match.game import Seat, play_game
 from banzuke.match.recording import Attempt, record_of, void_record
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+CHECKPOINT_MODULE = "banzuke.players.checkpoint"
 OPEN_PLAYERS = 8
 """Agents kept open at once; the one used longest ago makes room."""
 
@@ -66,10 +68,10 @@ def main() -> None:
     orders_from, reports_to = _private_pipes()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(orders_from, orders), daemon=True).start()
-    worker = Worker(DeadlineBoard(arguments.board), reports_to)
+    worker = Worker(DeadlineBoard(arguments.board), reports_to, torch_threads=arguments.torch)
     if arguments.torch:
-        importlib.import_module("banzuke.players.checkpoint")
-        importlib.import_module("torch").set_num_threads(arguments.torch)
+        # Beside the first orders: one that replaces a killed worker may be wanted for engines.
+        threading.Thread(target=importlib.import_module, args=(CHECKPOINT_MODULE,), daemon=True).start()
     worker.report(Ready(pid=os.getpid()))
     while not isinstance(order := orders.get(), Leave):
         worker.carry_out(order)
@@ -79,9 +81,10 @@ def main() -> None:
 class Worker:
     """The agents that are open here, and what is done with them: one game or one question at a time."""
 
-    def __init__(self, board: DeadlineBoard, reports_to: BinaryIO) -> None:
+    def __init__(self, board: DeadlineBoard, reports_to: BinaryIO, *, torch_threads: int = 0) -> None:
         self.board = board
         self.reports_to = reports_to
+        self.torch_threads = torch_threads
         self.spec: Spec | None = None
         self.players: dict[str, Player] = {}
 
@@ -119,6 +122,8 @@ class Worker:
                 return void_record(attempt, outcome, started_at=started_at, worker_pid=os.getpid())
         seats = {side: self._seat(name, spec) for side, name in names.items()}
         now = time.monotonic()
+        # Both are open: should this process break now, it is no agent's doing.
+        self.board.post(Phase.OPENING, now + limits.start_seconds)
         started_at = datetime.now(UTC)
         result = play_game(
             planned,
@@ -132,8 +137,8 @@ class Worker:
             getting_ready=lambda side, deadline: self.board.post(Phase.OPENING, deadline, side),
             thinking=lambda side, deadline: self.board.post(Phase.THINKING, deadline, side),
         )
-        if result.outcome.termination in _UNUSABLE_AFTER and result.outcome.fault is not None:
-            self._drop(names[result.outcome.fault])
+        for side in _unusable_after(result.outcome):
+            self._drop(names[side])
         devices = {seat.player.device for seat in seats.values()}
         return record_of(attempt, result, started_at=started_at, device="+".join(sorted(devices)))
 
@@ -201,6 +206,8 @@ class Worker:
                 self._drop(other)
             deadline = time.monotonic() + spec.limits.start_seconds
             self.board.post(Phase.OPENING, deadline, side)
+            if self.torch_threads and spec.agent(name).kind == "checkpoint":
+                _load_torch(self.torch_threads)
             player = open_player(spec.agent(name), deadline=deadline)
         self.players[name] = player
         return player
@@ -213,6 +220,19 @@ class Worker:
     def _seat(self, name: str, spec: Spec) -> Seat:
         agent = spec.agent(name)
         return Seat(player=self.players[name], limit=agent.limit if isinstance(agent, UsiAgent) else None)
+
+
+def _load_torch(threads: int) -> None:
+    """Wait until it is imported.
+
+    Raises:
+        AgentStartError: it cannot be.
+    """
+    try:
+        importlib.import_module(CHECKPOINT_MODULE)
+        importlib.import_module("torch").set_num_threads(threads)
+    except ImportError as error:
+        raise AgentStartError(f"torch cannot be imported: {error}") from error
 
 
 def _reap_orphans() -> None:
@@ -231,9 +251,13 @@ def _is_answer(move: str, board: Board) -> bool:
     return move == RESIGN or board.is_legal(move)
 
 
-_UNUSABLE_AFTER = frozenset(
-    {Termination.AGENT_CRASH, Termination.AGENT_STALL, Termination.AGENT_START, Termination.GAME_TIMEOUT}
-)
+def _unusable_after(outcome: Outcome) -> tuple[Side, ...]:
+    """The sides whose players cannot be used again."""
+    if outcome.termination is Termination.GAME_TIMEOUT:
+        # Nobody's fault, but whoever was thinking then is dead or still at it.
+        return (Side.FIRST, Side.SECOND)
+    broken = {Termination.AGENT_CRASH, Termination.AGENT_STALL, Termination.AGENT_START}
+    return (outcome.fault,) if outcome.termination in broken and outcome.fault is not None else ()
 
 
 def _arguments() -> argparse.Namespace:
@@ -241,7 +265,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parent", type=int, required=True, help="pid of the process in charge")
     parser.add_argument("--board", type=int, required=True, help="file descriptor of the deadline board")
     parser.add_argument("--life", type=int, required=True, help="file descriptor that is closed when the parent dies")
-    parser.add_argument("--torch", type=int, default=0, help="import torch, with so many threads")
+    parser.add_argument("--torch", type=int, default=0, help="import torch, and let it have so many threads")
     return parser.parse_args()
 
 
@@ -260,8 +284,15 @@ def _tie_life_to(parent: int, life: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if os.getppid() != parent:
+    if os.getppid() != parent or _is_closed(life):
         os._exit(1)
+
+
+def _is_closed(pipe: int) -> bool:
+    """Whether nobody holds the other end of a pipe into which nothing is ever written."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _end_group() -> None:

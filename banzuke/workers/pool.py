@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 
 from banzuke.specs import Spec
+from banzuke.workers.breaker import CircuitBreaker
 from banzuke.workers.supervisor import Supervisor
 
 LEASE_CHECK_SECONDS = 0.1
@@ -30,6 +31,7 @@ class WorkerPool:
         # One thread each, however many workers: sums split over another number of threads may round otherwise, and
         # then concurrency would change a network's moves.
         self._supervisors = [Supervisor(stop=self.stop, torch_threads=1 if torch else 0) for _ in range(size)]
+        self._breakers: dict[str, CircuitBreaker] = {}
         self._free: queue.LifoQueue[Supervisor] = queue.LifoQueue()
         self._closed = Event()
         self._closing = Lock()
@@ -45,6 +47,10 @@ class WorkerPool:
         """Start every worker now, without waiting for any."""
         for supervisor in self._supervisors:
             supervisor.start()
+
+    def breaker(self, run_id: str, threshold: int) -> CircuitBreaker:
+        """The circuit breaker that all batches of a run share for as long as the pool is open."""
+        return self._breakers.setdefault(run_id, CircuitBreaker(threshold))
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Supervisor]:

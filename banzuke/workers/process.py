@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +22,10 @@ import psutil
 import banzuke
 from banzuke.errors import WorkerDiedError, WorkerTimeoutError
 from banzuke.workers.deadline_board import DeadlineBoard
+from banzuke.workers.enclosure import enclosed_command, enclosing
+from banzuke.workers.first_process import STARTED
 from banzuke.workers.messages import ORDER, REPORT, Leave, Order, Report
+from banzuke.workers.ownership import AGENT_VARIABLE, WORKER_VARIABLE, end_all, owner_of
 
 LEAVE_SECONDS = 3.0
 TERMINATE_SECONDS = 0.5
@@ -29,6 +34,7 @@ OBITUARY_SECONDS = 1.0
 """For a worker that has closed its pipe to end, so that it can be said how."""
 SEND_TICK_SECONDS = 0.1
 WORDS_KEPT = 4096
+MODULE = "banzuke.workers.child"
 PACKAGE_HOME = Path(banzuke.__file__).resolve().parent.parent
 
 # PDEATHSIG speaks of the *thread* that forked. Workers outlive the task threads that ask for them, so one thread that
@@ -36,14 +42,35 @@ PACKAGE_HOME = Path(banzuke.__file__).resolve().parent.parent
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker-starter")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """Resident memory of a worker and all its descendants, in bytes, pages they share counted in each."""
+
+    total: int
+    worker: int
+    """Of the worker's own process: the agents that have none of their own are in there."""
+    agents: Mapping[str, int]
+    """Of each agent's engine and what that started."""
+
+
 class WorkerProcess:
     """A running worker. Not for use by two threads at once.
+
+    Args:
+        torch_threads: the worker imports torch and lets it use so many threads; 0 for no torch.
+        enclosed: whether it runs in a process namespace of its own, which nothing it starts can leave; None for
+            where the system allows it.
 
     Raises:
         WorkerDiedError: it could not be started at all.
     """
 
-    def __init__(self, *, torch_threads: int = 0) -> None:
+    def __init__(self, *, torch_threads: int = 0, enclosed: bool | None = None) -> None:
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex}"
+        way = None if enclosed is False else enclosing()
+        if enclosed and way is None:
+            raise WorkerDiedError("no worker could be started: this system allows no process namespace")
+        self._is_enclosed = way is not None
         with contextlib.ExitStack() as opened:
             try:
                 self.board = DeadlineBoard.create()
@@ -51,37 +78,60 @@ class WorkerProcess:
                 self._words: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
                 life, self._life = os.pipe()
                 opened.callback(os.close, self._life)
+                self._end, end = os.pipe()
+                opened.callback(os.close, self._end)
                 try:
-                    self._process = _starter.submit(self._start, life, torch_threads).result()
+                    self._process = _starter.submit(self._start, way, life, end, torch_threads).result()
                 finally:
                     os.close(life)
+                    os.close(end)
             except OSError as error:
                 raise WorkerDiedError(f"no worker could be started: {error}") from error
             opened.pop_all()
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("subprocess gave no pipes")
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        os.set_blocking(self._stdin.fileno(), False)
-        os.set_blocking(self._stdout.fileno(), False)
-        self.pid = self._process.pid
-        self._itself = psutil.Process(self.pid)
+        for descriptor in (self._stdin.fileno(), self._stdout.fileno(), self._end):
+            os.set_blocking(descriptor, False)
+        self._first: psutil.Process | None = None
+        self._itself: psutil.Process | None = None if self._is_enclosed else psutil.Process(self._process.pid)
         self._family: dict[int, psutil.Process] = {}
+        self._told_end = b""
         self._unread = bytearray()
         self._closed = False
 
-    def _start(self, life: int, torch_threads: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, *_isolation(), "-m", "banzuke.workers.child"]
-        command += ["--parent", str(os.getpid()), "--board", str(self.board.fd), "--life", str(life)]
-        command += ["--torch", str(torch_threads)]
+    def _start(self, way: tuple[str, ...] | None, life: int, end: int, torch_threads: int) -> subprocess.Popen[bytes]:
+        # The first process of a namespace is the parent of all, whoever started it.
+        parent = os.getpid() if way is None else 1
+        arguments = ["--parent", str(parent), "--board", str(self.board.fd), "--life", str(life)]
+        arguments += ["--torch", str(torch_threads)]
+        if way is None:
+            command = [sys.executable, *_isolation(), "-m", MODULE, *arguments]
+        else:
+            command = enclosed_command(
+                way, life=life, end=end, python_options=_isolation(), module=MODULE, arguments=arguments
+            )
+        # Should an engine have started us: its name on our processes would lay their memory at its door.
+        inherited = {name: value for name, value in os.environ.items() if name != AGENT_VARIABLE}
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,
             bufsize=0,
-            pass_fds=[self.board.fd, life],
+            env={**inherited, WORKER_VARIABLE: self.name},
+            pass_fds=[self.board.fd, life] if way is None else [self.board.fd, life, end],
             start_new_session=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id as everybody but itself sees it.
+
+        As long as an enclosed worker is not there yet (it is when it says that it is ready), of what is to start it.
+        """
+        itself = self._find_itself()
+        return self._process.pid if itself is None else itself.pid
 
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
@@ -145,6 +195,19 @@ class WorkerProcess:
         del self._unread[: end + 1]
         return line
 
+    def memory_use(self) -> MemoryUse:
+        """What the worker and everything it started hold now, by whom."""
+        held: dict[psutil.Process, int] = {}
+        for process in self._look_at_family():
+            with contextlib.suppress(psutil.Error):
+                held[process] = process.memory_info().rss
+        agents: dict[str, int] = {}
+        for process, size in held.items():
+            if process != self._itself and (agent := owner_of(process, AGENT_VARIABLE)) is not None:
+                agents[agent] = agents.get(agent, 0) + size
+        worker = 0 if self._itself is None else held.get(self._itself, 0)
+        return MemoryUse(total=sum(held.values()), worker=worker, agents=agents)
+
     def memory_bytes(self) -> int:
         """Resident memory of the worker and all its descendants, pages they share counted in each."""
         total = 0
@@ -163,28 +226,51 @@ class WorkerProcess:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         self.kill()
 
-    def kill(self) -> None:
-        """Terminate, wait a moment, kill the whole group and every descendant, reap. Idempotent."""
+    def kill(self, *, at_once: bool = False) -> None:
+        """Terminate, wait a moment, kill the whole group, every descendant and the namespace, reap. Idempotent.
+
+        Args:
+            at_once: without the terminating and the moment.
+        """
         if self._closed:
             return
         self._look_at_family()
-        self._signal_group(signal.SIGTERM)
-        _still_running(self._family.values(), TERMINATE_SECONDS if self.is_running() else 0.0)
-        # Once more: what the terminated ones may have started meanwhile.
-        self._look_at_family()
+        if not at_once:
+            self._signal_group(signal.SIGTERM)
+            _still_running(self._family.values(), TERMINATE_SECONDS if self.is_running() else 0.0)
+            # Once more: what the terminated ones may have started meanwhile.
+            self._look_at_family()
         self._signal_group(signal.SIGKILL)
         alive = _still_running(self._family.values(), 0.0)
         for process in alive:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(REAP_SECONDS)
+        self._reap()
+        if not self._is_enclosed:
+            end_all(WORKER_VARIABLE, self.name, psutil.process_iter)
         _still_running(alive, REAP_SECONDS)
         self._close()
 
+    def _reap(self) -> None:
+        """Wait for the process we started; with an enclosure, for the end of everything in it."""
+        if self._first is not None:
+            # Before unshare, who is to reap it: an orphan of a container may find nobody who does.
+            with contextlib.suppress(psutil.Error):
+                self._first.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(REAP_SECONDS / 2)
+        if self._is_enclosed:
+            self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_SECONDS)
+
     def _signal_group(self, number: signal.Signals) -> None:
+        leader = self._find_itself()
+        # A worker in an enclosure is reaped by somebody else: its number may be another's already.
+        if self._is_enclosed and (leader is None or not leader.is_running()):
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            os.killpg(self._process.pid if leader is None else leader.pid, number)
 
     def _look_at_family(self) -> list[psutil.Process]:
         """The worker and its descendants now.
@@ -193,20 +279,32 @@ class WorkerProcess:
         process group are nobody's descendants any more.
         """
         family: list[psutil.Process] = []
+        itself = self._find_itself()
         with contextlib.suppress(psutil.Error):
-            if self.is_running():
-                family = [self._itself, *self._itself.children(recursive=True)]
+            if itself is not None and self.is_running():
+                family = [itself, *itself.children(recursive=True)]
         gone = [pid for pid, process in self._family.items() if not process.is_running()]
         for pid in gone:
             del self._family[pid]
         self._family.update((process.pid, process) for process in family)
         return family
 
+    def _find_itself(self) -> psutil.Process | None:
+        """The worker; None as long as an enclosed one is not there."""
+        if self._itself is None and self.is_running():
+            with contextlib.suppress(psutil.Error):
+                # What unshare starts is the first process, and what that starts is the worker.
+                for child in psutil.Process(self._process.pid).children():
+                    self._first = child
+                    self._itself = next(iter(child.children()), None)
+        return self._itself
+
     def _close(self) -> None:
         self._closed = True
         self._stdin.close()
         self._stdout.close()
         os.close(self._life)
+        os.close(self._end)
         self._words.close()
         self.board.close()
 
@@ -215,7 +313,21 @@ class WorkerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(OBITUARY_SECONDS)
         words = self._last_words()
-        return f"worker {self.pid} {_how_it_ended(self._process.returncode)}" + (f": {words}" if words else "")
+        return f"worker {self.pid} {_how_it_ended(self.exit_code())}" + (f": {words}" if words else "")
+
+    def exit_code(self) -> int | None:
+        """The worker's exit code; the number of the signal that ended it, negative; None while it is running."""
+        code = self._process.poll()
+        if not self._closed:
+            with contextlib.suppress(BlockingIOError):
+                self._told_end += os.read(self._end, 64)
+        if not self._told_end:
+            return code
+        told = self._told_end.removeprefix(STARTED)
+        if told:
+            return int(told)
+        # The enclosure ended before the worker: from outside, that is done by one signal only.
+        return None if code is None else -signal.SIGKILL
 
     def _last_words(self) -> str:
         if self._words.closed:
