@@ -12,29 +12,39 @@ so such writers hold the same rows; and readers take every attempt once.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
 import secrets
 import socket
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import fsspec
 import pyarrow as pa
 
 from banzuke.errors import GameAlreadyRecordedError, StorageError
+from storage.locks import LOCK_NAME, is_alive, release, remove_if_free, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
 TEMPORARY_PREFIX = "."
 ABANDONED_AFTER_SECONDS = 3600.0
 """No write takes so long; what is older was left behind by a process that nobody here can ask about."""
+RENEWED_EVERY_SECONDS = 20.0
+"""How often the holder of a lock that no kernel keeps says that it is still there."""
+LEASE_SECONDS = 90.0
+"""A holder that has said nothing for so long is gone."""
+_REREAD_SECONDS = 0.01
+"""Some filesystems empty a file before they fill it."""
+
+_MOST_TRIES = 10
+"""Somebody may remove an empty folder of his between our making it and our using it."""
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTSUP})
 
@@ -76,12 +86,31 @@ class Files(Protocol):
     def delete(self, name: str) -> None:
         """Remove the file if it is there."""
 
+    def move(self, name: str, target: str) -> None:
+        """Give the file another name; done twice, or after half of it was done, it does no harm.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            GameAlreadyRecordedError: the target is taken by another file.
+            StorageError: it cannot be moved.
+        """
+
     def sweep(self, folder: str) -> None:
-        """Remove temporary files whose writer is gone."""
+        """Remove, in the folder and below it, temporary files whose writer is gone and locks nobody holds.
+
+        What cannot be looked at or removed (a read-only store) stays, without an error.
+        """
 
     @contextmanager
-    def exclusive(self, name: str) -> Iterator[bool]:
-        """Hold the lock ``name``; False, at once, if somebody else does."""
+    def exclusive(self, name: str, note: Mapping[str, Any] | None = None) -> Iterator[bool]:
+        """Hold the lock ``name``; False, at once, if somebody else does.
+
+        The file is there only while it is held, with the note for whoever looks. Its name is one that
+        :data:`storage.locks.LOCK_NAME` knows.
+
+        Raises:
+            StorageError: it cannot be made, or the filesystem knows no locks.
+        """
 
 
 def open_files(uri: str) -> Files:
@@ -92,6 +121,8 @@ def open_files(uri: str) -> Files:
     """
     if not uri:
         raise StorageError("the store's address is empty")
+    if "\0" in uri:
+        raise StorageError(f"{uri!a}: no address has a NUL in it")
     try:
         filesystem, root = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
@@ -115,12 +146,20 @@ class LocalFiles:
         """See :meth:`Files.publish`."""
         path = self._root / name
         try:
-            _make_folder(path.parent)
-            self._publish(path, payload, replace=replace)
+            for remaining in reversed(range(_MOST_TRIES)):
+                try:
+                    self._publish(path, payload, replace=replace)
+                except FileNotFoundError:
+                    # Whoever made the folder for a lock has removed it between our making sure of it and our using it.
+                    if not remaining:
+                        raise
+                else:
+                    return
         except OSError as error:
             raise _cannot("write", path, error) from error
 
     def _publish(self, path: Path, payload: bytes, *, replace: bool) -> None:
+        _make_folder(path.parent)
         temporary = path.with_name(_temporary_name())
         try:
             _write_durably(temporary, payload)
@@ -156,7 +195,11 @@ class LocalFiles:
 
     def exists(self, name: str) -> bool:
         """See :meth:`Files.exists`."""
-        return (self._root / name).is_file()
+        path = self._root / name
+        try:
+            return path.is_file()
+        except OSError as error:
+            raise _cannot("look for", path, error) from error
 
     def files(self, folder: str) -> list[str]:
         """See :meth:`Files.files`."""
@@ -188,25 +231,74 @@ class LocalFiles:
         except OSError as error:
             raise _cannot("delete", path, error) from error
 
+    def move(self, name: str, target: str) -> None:
+        """See :meth:`Files.move`. Needs no room on the disk beyond a name's."""
+        path, new = self._root / name, self._root / target
+        try:
+            _make_folder(new.parent)
+            _link_exclusively(path, new)
+            path.unlink(missing_ok=True)
+            _sync_folder(new.parent)
+            _sync_folder(path.parent)
+        except FileNotFoundError:
+            raise
+        except GameAlreadyRecordedError:
+            if not _is_same_file(path, new):
+                raise
+            self.delete(name)
+        except OSError as error:
+            raise _cannot("move", path, error) from error
+
     def sweep(self, folder: str) -> None:
         """See :meth:`Files.sweep`. A writer on another machine is given an hour."""
-        for entry in self._entries(folder):
-            if _is_temporary(entry.name) and _is_abandoned(entry):
-                self.delete(f"{folder}/{entry.name}")
+        try:
+            entries = self._entries(folder)
+        except StorageError:
+            return
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    self.sweep(f"{folder}/{entry.name}")
+                elif _is_temporary(entry.name) and _is_abandoned(entry):
+                    Path(entry.path).unlink()
+                elif LOCK_NAME.fullmatch(entry.name):
+                    remove_if_free(Path(entry.path))
 
     @contextmanager
-    def exclusive(self, name: str) -> Iterator[bool]:
+    def exclusive(self, name: str, note: Mapping[str, Any] | None = None) -> Iterator[bool]:
         """See :meth:`Files.exclusive`. The kernel lets go of the lock when its holder dies."""
         path = self._root / name
+        made: list[Path] = []
+        descriptor = None
         try:
-            _make_folder(path.parent)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            for remaining in reversed(range(_MOST_TRIES)):
+                try:
+                    made = [*made, *_make_folder(path.parent)]
+                    descriptor = take(path, note or {})
+                    break
+                except FileNotFoundError:
+                    # See publish().
+                    if not remaining:
+                        raise
         except OSError as error:
+            self._remove_empty(path.parent, made)
             raise _cannot("lock", path, error) from error
         try:
-            yield _try_lock(descriptor, path)
+            yield descriptor is not None
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                release(path, descriptor)
+            self._remove_empty(path.parent, made)
+
+    def _remove_empty(self, folder: Path, made: list[Path]) -> None:
+        """A lock's folders go with it, if nothing else has come; the store's own only if the lock made it."""
+        with suppress(OSError):
+            while folder != self._root:
+                folder.rmdir()
+                folder = folder.parent
+            for above in reversed(made):
+                if self._root.is_relative_to(above):
+                    above.rmdir()
 
 
 class RemoteFiles:
@@ -241,7 +333,7 @@ class RemoteFiles:
         """See :meth:`Files.open`."""
         with self._translated("read", name):
             opened: BinaryIO = self._filesystem.open(self._path(name), "rb")
-            return opened
+        return cast("BinaryIO", _RemoteFile(opened, self.place(name)))
 
     def exists(self, name: str) -> bool:
         """See :meth:`Files.exists`."""
@@ -273,38 +365,88 @@ class RemoteFiles:
         with suppress(FileNotFoundError), self._translated("delete", name):
             self._filesystem.rm_file(self._path(name))
 
+    def move(self, name: str, target: str) -> None:
+        """See :meth:`Files.move`; a copy, then a deletion."""
+        payload = self.read(name)
+        try:
+            self.publish(target, payload)
+        except GameAlreadyRecordedError:
+            if self.read(target) != payload:
+                raise
+        self.delete(name)
+
     def sweep(self, folder: str) -> None:
-        """Nothing to do: an object is put whole, without a temporary file."""
+        """See :meth:`Files.sweep`. An object is put whole, without a temporary file: here are only locks."""
+        path = self._path(folder)
+        with suppress(FileNotFoundError, StorageError):
+            with self._translated("list", folder):
+                self._filesystem.invalidate_cache(path)
+                found = self._filesystem.find(path)
+            below = len(path.rstrip("/")) + 1
+            for name in (f"{folder}/{place[below:]}" for place in found):
+                if LOCK_NAME.fullmatch(name.rpartition("/")[2]) and not self._is_held(name):
+                    self.delete(name)
 
     @contextmanager
-    def exclusive(self, name: str) -> Iterator[bool]:
-        """See :meth:`Files.exclusive`. An object nobody has removed for an hour no longer holds.
+    def exclusive(self, name: str, note: Mapping[str, Any] | None = None) -> Iterator[bool]:
+        """See :meth:`Files.exclusive`. A lease: renewed while it is held, lapsed 90 s after its holder's death.
 
         Two callers at the same moment may both be let in; what the lock protects must survive that.
         """
         if self._is_held(name):
             yield False
             return
-        mine = json.dumps({"owner": secrets.token_hex(8), "at": time.time()}).encode()
-        self.publish(name, mine, replace=True)
+        lease = {**(note or {}), "owner": secrets.token_hex(8)}
+        self._renew(name, lease)
+        if not self._holds(name, lease):
+            yield False
+            return
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._renew_until, args=(ended, name, lease), name="lease", daemon=True)
+        renewing.start()
         try:
-            yield self._holds(name, mine)
+            yield True
         finally:
-            if self._holds(name, mine):
-                self.delete(name)
+            ended.set()
+            renewing.join(RENEWED_EVERY_SECONDS)
+            # What cannot be removed lapses.
+            with suppress(StorageError):
+                if self._holds(name, lease):
+                    self.delete(name)
 
-    def _holds(self, name: str, document: bytes) -> bool:
-        try:
-            return self.read(name) == document
-        except FileNotFoundError:
-            return False
+    def _renew_until(self, ended: threading.Event, name: str, lease: Mapping[str, Any]) -> None:
+        while not ended.wait(RENEWED_EVERY_SECONDS):
+            # One renewal may fail; the next comes long before the lease has lapsed.
+            with suppress(StorageError):
+                if not self._holds(name, lease):
+                    return
+                self._renew(name, lease)
+
+    def _renew(self, name: str, lease: Mapping[str, Any]) -> None:
+        self.publish(name, json.dumps({**lease, "at": time.time()}).encode(), replace=True)
+
+    def _holds(self, name: str, lease: Mapping[str, Any]) -> bool:
+        return bool(self._lease(name).get("owner") == lease["owner"])
 
     def _is_held(self, name: str) -> bool:
-        try:
-            taken_at = float(json.loads(self.read(name))["at"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        renewed_at = self._lease(name).get("at")
+        if isinstance(renewed_at, bool) or not isinstance(renewed_at, int | float):
             return False
-        return 0 <= time.time() - taken_at < ABANDONED_AFTER_SECONDS
+        # Another machine's clock may be before ours or behind.
+        return abs(time.time() - renewed_at) < LEASE_SECONDS
+
+    def _lease(self, name: str) -> dict[str, Any]:
+        """What the lock says; nothing if it is not there, or says nothing for longer than it takes to write it."""
+        for _ in range(_MOST_TRIES):
+            try:
+                lease = json.loads(self.read(name))
+            except FileNotFoundError:
+                return {}
+            except (ValueError, RecursionError):
+                time.sleep(_REREAD_SECONDS)
+                continue
+            return lease if isinstance(lease, dict) else {}
+        return {}
 
     @contextmanager
     def _translated(self, verb: str, name: str) -> Iterator[None]:
@@ -316,23 +458,78 @@ class RemoteFiles:
             raise _cannot(verb, self.place(name), error) from error
 
 
+class _RemoteFile:
+    """An open file whose refusals are ours: Arrow would take a network that fails for a file that is damaged."""
+
+    def __init__(self, file: BinaryIO, place: str) -> None:
+        self._file = file
+        self._place = place
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # every fsspec backend brings its own client's exceptions
+            raise _cannot("read", self._place, error) from error
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a file can do
+        return getattr(self._file, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 def _protocols(filesystem: Any) -> tuple[str, ...]:  # noqa: ANN401 - fsspec ships no types
     protocol = filesystem.protocol
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
-def _make_folder(folder: Path) -> None:
-    """Make it and what is missing above it, durably: a synced file in an unsynced directory can be lost."""
-    missing = []
+def _make_folder(folder: Path) -> list[Path]:
+    """Make it and what is missing above it, durably: a synced file in an unsynced directory can be lost.
+
+    Returns:
+        What was missing, the uppermost first.
+    """
+    missing: list[Path] = []
     while not folder.is_dir():
-        missing.append(folder)
+        missing.insert(0, folder)
         folder = folder.parent
-    for made in reversed(missing):
-        try:
-            made.mkdir(exist_ok=True)
-        except OSError as error:
-            raise _cannot("make the folder", made, error) from error
+    for made in missing:
+        _make_one(made)
         _sync_folder(made.parent)
+    return missing
+
+
+def _make_one(folder: Path) -> None:
+    for remaining in reversed(range(_MOST_TRIES)):
+        try:
+            folder.mkdir()
+        except FileNotFoundError as error:
+            # What is above it was somebody's for a moment; not so where nothing can be made at all.
+            if not remaining:
+                raise _cannot("make the folder", folder, error) from error
+            with suppress(OSError):
+                folder.parent.mkdir()
+        except FileExistsError as error:
+            # Made by somebody else, or in the way; if it has been removed again our caller finds that.
+            if folder.exists() and not folder.is_dir():
+                raise _cannot("make the folder", folder, error) from error
+            return
+        except OSError as error:
+            raise _cannot("make the folder", folder, error) from error
+        else:
+            return
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except FileNotFoundError:
+        return False
 
 
 def _write_durably(path: Path, payload: bytes) -> None:
@@ -393,32 +590,12 @@ def _is_temporary(name: str) -> bool:
 
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     named = _TEMPORARY_NAME.fullmatch(entry.name)
-    if named is not None and named["home"] == _home() and not _is_alive(int(named["pid"])):
+    if named is not None and named["home"] == _home() and not is_alive(int(named["pid"])):
         return True
     try:
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED_AFTER_SECONDS
     except OSError:
         return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _try_lock(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise _cannot("lock", path, error) from error
-    return True
 
 
 def _cannot(verb: str, path: Path | str, error: Exception) -> StorageError:

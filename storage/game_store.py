@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import secrets
+import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,16 @@ from banzuke.record import AgentRow, EvaluationRow, GameRecord, PlannedGame, Sta
 from storage import layout
 from storage.atomic import open_files
 from storage.compaction import Compaction, compact, finish_interrupted
-from storage.parts import Scan, open_part, part_name, part_names, scan, to_parquet
+from storage.damage import damaged_files
+from storage.locks import Holder, my_note, read_note
+from storage.parts import DamagedPart, Scan, open_part, part_name, part_names, scan, to_parquet
 from storage.schemas import EVALUATIONS, GAMES, SCHEMA_OF, Row, to_rows, to_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+_CONFIRMED_WITHIN_SECONDS = 0.5
+_LOOK_AGAIN_SECONDS = 0.02
 
 
 class GameStore:
@@ -49,7 +56,12 @@ class GameStore:
         self._files.publish(layout.run_document(run_id), _run_payload(document))
 
     def replace_run(self, run_id: str, document: Mapping[str, Any]) -> None:
-        """Keep a run's document in place of what was; for limits that were changed when it was gone on with."""
+        """Keep a run's document in place of what was; for limits that were changed when it was gone on with.
+
+        Raises:
+            StorageError: there is none (any more).
+        """
+        self._check_still_there(run_id)
         self._files.publish(layout.run_document(run_id), _run_payload(document), replace=True)
 
     def read_run(self, run_id: str) -> dict[str, Any]:
@@ -57,18 +69,60 @@ class GameStore:
 
         Raises:
             UnknownRunError: no such run; names that come near are in the text.
-            CorruptPartError: the file is no JSON object.
+            CorruptPartError: the file is no JSON object, or lacks what every run has: ``run_id``, ``spec``,
+                ``fingerprint`` and ``created_at``.
         """
         name = layout.run_document(run_id)
         try:
-            document = json.loads(self._files.read(name))
+            document = self._document(run_id)
+            _check_document(document, run_id)
         except FileNotFoundError:
             raise self._unknown(run_id) from None
-        except (ValueError, RecursionError) as error:
-            raise CorruptPartError(f"{self._files.place(name)}: {error}") from error
-        if not isinstance(document, dict):
-            raise CorruptPartError(f"{self._files.place(name)}: no JSON object")
+        except CorruptPartError as error:
+            raise CorruptPartError(
+                f"{self._files.place(name)}: {error}; restore it from a copy, or run the spec under another id "
+                f"(the games stay in {self._files.place(layout.games_folder(run_id))})"
+            ) from error
         return document
+
+    def _document(self, run_id: str) -> dict[str, Any]:
+        try:
+            document = json.loads(self._files.read(layout.run_document(run_id)))
+        except (ValueError, RecursionError) as error:
+            raise CorruptPartError(f"no JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise CorruptPartError("no JSON object")
+        return document
+
+    @contextmanager
+    def playing(self, run_id: str) -> Iterator[Holder | None]:
+        """Hold the right to play the run while the block lasts; whether there is such a run yet does not matter.
+
+        It ends with this process, however that ends: at once in a local store, after a minute and a half
+        elsewhere. Nothing waits for it.
+
+        Yields:
+            None if it is ours; otherwise who has it, as far as that is known.
+
+        Raises:
+            StorageError: the store cannot be written, or its filesystem knows no locks.
+        """
+        name = layout.play_lock(run_id)
+        deadline = time.monotonic() + _CONFIRMED_WITHIN_SECONDS
+        while True:
+            with self._files.exclusive(name, my_note()) as is_ours:
+                holder = None if is_ours else self._holder(name)
+                # Who sweeps a dead holder's lock has it for a moment, and a new holder has not signed at once.
+                if holder is None or not holder.is_unconfirmed or time.monotonic() > deadline:
+                    yield holder
+                    return
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _holder(self, lock: str) -> Holder:
+        try:
+            return read_note(self._files.read(lock))
+        except (FileNotFoundError, StorageError):
+            return read_note(b"")
 
     def has_run(self, run_id: str) -> bool:
         """Whether there is a run of that name."""
@@ -83,8 +137,8 @@ class GameStore:
     def _created_at(self, run_id: str) -> datetime:
         unknown = datetime.min.replace(tzinfo=UTC)
         try:
-            created_at = datetime.fromisoformat(self.read_run(run_id)["created_at"])
-        except (CorruptPartError, UnknownRunError, KeyError, TypeError, ValueError):
+            created_at = datetime.fromisoformat(self._document(run_id)["created_at"])
+        except (CorruptPartError, FileNotFoundError, KeyError, TypeError, ValueError):
             return unknown
         return created_at if created_at.utcoffset() is not None else created_at.replace(tzinfo=UTC)
 
@@ -104,7 +158,9 @@ class GameStore:
 
         Raises:
             GameAlreadyRecordedError: the run has a plan; it stays as it is.
+            StorageError: there is no such run (any more).
         """
+        self._check_still_there(run_id)
         self._write(layout.plan_file(run_id), plan, PlannedGame, run_id, replace=False)
 
     def has_plan(self, run_id: str) -> bool:
@@ -127,6 +183,8 @@ class GameStore:
         try:
             with open_part(self._files, name, SCHEMA_OF[PlannedGame]) as part:
                 return part.read(columns or SCHEMA_OF[PlannedGame].names, run_id=run_id)
+        except CorruptPartError as error:
+            raise CorruptPartError(f"{error}; {self._how_to_mend(run_id)}") from error
         except FileNotFoundError:
             self._check_known(run_id)
             raise StorageError(
@@ -144,7 +202,16 @@ class GameStore:
             UnknownRunError: no such run.
             CorruptPartError: the file does not hold agents of this run.
         """
-        return self._read(layout.agents_file(run_id), AgentRow, run_id)
+        try:
+            return self._read(layout.agents_file(run_id), AgentRow, run_id)
+        except CorruptPartError as error:
+            raise CorruptPartError(f"{error}; {self._how_to_mend(run_id)}") from error
+
+    def _how_to_mend(self, run_id: str) -> str:
+        return (
+            f"move {self._files.place(layout.plan_file(run_id))} away and run the spec again under the same id: "
+            "plan and agents are written anew, and no game is lost"
+        )
 
     def write_evaluations(self, run_id: str, rows: Sequence[EvaluationRow]) -> None:
         """Add what evaluate found."""
@@ -166,17 +233,27 @@ class GameStore:
         return self._scan(layout.evaluations_folder(run_id), EVALUATIONS, run_id, None, None)
 
     def write_standings(self, run_id: str, standings: Sequence[Standing]) -> None:
-        """Keep the run's standings, in place of what was."""
+        """Keep the run's standings, in place of what was, damaged or not.
+
+        Raises:
+            StorageError: there is no such run (any more).
+        """
+        self._check_still_there(run_id)
         self._write(layout.standings_file(run_id), standings, Standing, run_id, replace=True)
 
     def read_standings(self, run_id: str) -> list[Standing]:
-        """The run's standings; none if they were never written, or deleted.
+        """The run's standings; none if they were never written, deleted, or damaged.
+
+        They are derived, so a damaged file is no reason to stop: the next that are published take its place, and
+        :meth:`damaged` names it until then.
 
         Raises:
             UnknownRunError: no such run.
-            CorruptPartError: the file does not hold standings of this run.
         """
-        return self._read(layout.standings_file(run_id), Standing, run_id)
+        try:
+            return self._read(layout.standings_file(run_id), Standing, run_id)
+        except CorruptPartError:
+            return []
 
     def record(self, run_id: str, records: Sequence[GameRecord]) -> None:
         """Keep the attempts, all or none, durably, in a file of their own.
@@ -184,11 +261,12 @@ class GameStore:
         Raises:
             GameAlreadyRecordedError: exactly these attempts were recorded before; safe to ignore on a retry.
             StorageError: an attempt is not of this run, is there twice, or its status is not that of its
-                termination.
+                termination; or the run is gone: a store that vanished is not made anew without run and plan.
         """
         if not records:
             return
         _check_attempts(records)
+        self._check_still_there(run_id)
         self._finish_interrupted_once(run_id)
         table = self._checked_table(records, GameRecord, run_id)
         table = table.sort_by([("game_no", "ascending"), ("attempt", "ascending")])
@@ -233,13 +311,60 @@ class GameStore:
             damaged=tuple(part for scanned in scans for part in scanned.damaged),
         )
 
-    def compact(self, run_id: str) -> Compaction:
+    def raced(self, run_id: str, columns: Sequence[str] | None = None) -> Scan:
+        """Results that lost a race against another invocation's; :meth:`compact` has moved them out of ``games``.
+
+        Args:
+            run_id: which run.
+            columns: which ones; None for all.
+        """
+        return scan(self._files, layout.raced_folder(run_id), GAMES, run_id=run_id, columns=columns)
+
+    def compact(self, run_id: str, *, thorough: bool = True) -> Compaction:
         """Make few files of the run's many. Others may read and record meanwhile.
 
+        Damaged files of ``games`` and ``evaluations`` are set aside in ``<store>/damaged``, results that lost a
+        race are moved to ``<store>/raced``: what is left is for plain readers.
+
+        Args:
+            run_id: which run.
+            thorough: whether every file is read whole, to find damage; else only those that are merged.
+
         Raises:
-            StorageError: a file cannot be written or deleted; what is recorded stays readable.
+            StorageError: a file cannot be read (for another reason than damage), written, moved or deleted;
+                what is recorded stays readable.
         """
-        return compact(self._files, run_id)
+        return compact(self._files, run_id, thorough=thorough)
+
+    def damaged(self, run_id: str) -> tuple[DamagedPart, ...]:
+        """Every file of the run that was set aside, or is damaged and still in its place; none of unknown runs.
+
+        All of the run is read for it.
+
+        Raises:
+            StorageError: a file cannot be read for another reason than damage.
+        """
+        return (*damaged_files(self._files, run_id), *self._damaged_document(run_id))
+
+    def _damaged_document(self, run_id: str) -> Iterator[DamagedPart]:
+        path = self._files.place(layout.run_document(run_id))
+        try:
+            self.read_run(run_id)
+        except UnknownRunError:
+            return
+        except CorruptPartError as error:
+            yield DamagedPart(path=path, reason=str(error).removeprefix(f"{path}: "))
+
+    def sweep(self, run_id: str | None = None) -> None:
+        """Remove what dead processes have left: temporary files, and locks that nobody holds.
+
+        What cannot be removed (a read-only store) stays, without an error.
+
+        Args:
+            run_id: of which run; None for the whole store.
+        """
+        for folder in layout.TOP_FOLDERS if run_id is None else layout.folders_of(run_id):
+            self._files.sweep(folder)
 
     def _write(self, name: str, rows: Sequence[Row], row_type: type[Row], run_id: str, *, replace: bool) -> None:
         table = self._checked_table(rows, row_type, run_id)
@@ -273,6 +398,11 @@ class GameStore:
             self._check_known(run_id)
         return scanned
 
+    def _check_still_there(self, run_id: str) -> None:
+        if not self.has_run(run_id):
+            document = self._files.place(layout.run_document(run_id))
+            raise StorageError(f"{document} is gone: without it nothing of run {run_id} can be kept")
+
     def _check_known(self, run_id: str) -> None:
         if not self.has_run(run_id):
             raise self._unknown(run_id)
@@ -280,6 +410,23 @@ class GameStore:
 
 def _run_payload(document: Mapping[str, Any]) -> bytes:
     return json.dumps(dict(document), indent=2, allow_nan=False).encode() + b"\n"
+
+
+_KEYS = {"run_id": str, "spec": dict, "fingerprint": str, "created_at": str}
+
+
+def _check_document(document: Mapping[str, Any], run_id: str) -> None:
+    for key, kind in _KEYS.items():
+        if key not in document:
+            raise CorruptPartError(f"it lacks {key!r}")
+        if not isinstance(document[key], kind):
+            raise CorruptPartError(f"its {key!r} is a {type(document[key]).__name__}, expected {kind.__name__}")
+    if document["run_id"] != run_id:
+        raise CorruptPartError(f"it is of another run, {document['run_id'][:80]!a}")
+    try:
+        datetime.fromisoformat(document["created_at"])
+    except ValueError:
+        raise CorruptPartError(f"its 'created_at' is no time: {document['created_at'][:80]!a}") from None
 
 
 def _check_attempts(records: Sequence[GameRecord]) -> None:

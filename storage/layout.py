@@ -15,6 +15,13 @@ GAMES = "games"
 AGENTS = "agents"
 EVALUATIONS = "evaluations"
 STANDINGS = "standings"
+DATASETS = (RUNS, PLANS, GAMES, AGENTS, EVALUATIONS, STANDINGS)
+
+DAMAGED = "damaged"
+"""Files that were set aside, under the names they had."""
+RACED = "raced"
+"""Attempts with a result that lost a race against another attempt at the same game."""
+TOP_FOLDERS = (*DATASETS, DAMAGED, RACED)
 
 PARQUET = ".parquet"
 PART_PREFIX = "part-"
@@ -54,6 +61,11 @@ def compaction_lock(run_id: str) -> str:
     return f"{RUNS}/{check_run_id(run_id)}/.compaction.lock"
 
 
+def play_lock(run_id: str) -> str:
+    """Held by the invocation that plays the run."""
+    return f"{RUNS}/{check_run_id(run_id)}/.playing.lock"
+
+
 def plan_file(run_id: str) -> str:
     """The run's planned games."""
     return f"{PLANS}/{check_run_id(run_id)}/plan{PARQUET}"
@@ -62,6 +74,11 @@ def plan_file(run_id: str) -> str:
 def games_folder(run_id: str) -> str:
     """The run's attempts, in any number of files."""
     return f"{GAMES}/{check_run_id(run_id)}"
+
+
+def raced_folder(run_id: str) -> str:
+    """The run's results that lost a race, in any number of files with the columns of ``games``."""
+    return f"{RACED}/{GAMES}/{check_run_id(run_id)}"
 
 
 def agents_file(run_id: str) -> str:
@@ -77,3 +94,16 @@ def evaluations_folder(run_id: str) -> str:
 def standings_file(run_id: str) -> str:
     """The run's standings."""
     return f"{STANDINGS}/{check_run_id(run_id)}/standings{PARQUET}"
+
+
+def damaged_name(name: str, number: int = 1) -> str:
+    """Where the file of that name is set aside; another number where that is taken."""
+    stem, dot, ending = name.rpartition(".")
+    return f"{DAMAGED}/{name if number == 1 else f'{stem}.{number}{dot}{ending}'}"
+
+
+def folders_of(run_id: str) -> tuple[str, ...]:
+    """Every folder that may hold something of the run."""
+    check_run_id(run_id)
+    kept = (*(f"{dataset}/{run_id}" for dataset in DATASETS), raced_folder(run_id))
+    return (*kept, *(f"{DAMAGED}/{folder}" for folder in kept))

@@ -24,6 +24,7 @@ RANKING_COLUMNS = ("game_id", "status", "attempt", "started_at", "attempt_id")
 """What :func:`counting_rows` and :func:`still_void_rows` need, beside what they are to return."""
 
 _COLUMNS = (*RANKING_COLUMNS, "game_no", "termination", "winner", "fault", "detail")
+_TRIED = ["game_id", "attempt"]
 
 
 def counting_rows(attempts: pa.Table) -> pa.Table:
@@ -137,8 +138,11 @@ class Ledger:
         return [str(game_id) for game_id in self._planned_ids.filter(is_missing).to_pylist()]
 
     def attempts(self, game_ids: Collection[str] | None = None) -> dict[str, int]:
-        """The highest attempt so far of every game that was tried, or of those among ``game_ids``."""
-        rows = self._attempts
+        """The highest attempt so far of every game that was tried, or of those among ``game_ids``.
+
+        One that lost a race is an attempt too.
+        """
+        rows = self._planned(pa.concat_tables([self._attempts.select(_TRIED), self._raced]))
         if game_ids is not None:
             asked = pa.array(list(game_ids), pa.string())
             rows = rows.filter(pc.is_in(rows["game_id"], value_set=asked))
@@ -188,8 +192,16 @@ class Ledger:
         return self._store.games(self._run_id, _COLUMNS)
 
     @cached_property
+    def _raced(self) -> pa.Table:
+        # Looked at after the games: what has just been moved is then in both, not in neither.
+        _ = self._scan
+        return self._store.raced(self._run_id, _TRIED).table
+
+    @cached_property
     def _attempts(self) -> pa.Table:
-        rows = self._scan.table
+        return self._planned(self._scan.table)
+
+    def _planned(self, rows: pa.Table) -> pa.Table:
         return rows.filter(pc.is_in(rows["game_id"], value_set=self._planned_ids))
 
     @cached_property

@@ -20,12 +20,15 @@ import pyarrow.parquet as pq
 
 from banzuke.errors import CorruptPartError, StorageError
 from banzuke.outcome import Side, Status
+from banzuke.record import SCHEMA_VERSION
 from storage.categories import category_codes
 from storage.layout import MERGED_PREFIX, PARQUET, PART_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from storage.atomic import Files
 
@@ -207,6 +210,28 @@ def open_part(files: Files, name: str, schema: pa.Schema) -> Iterator[PartFile]:
         raise CorruptPartError(f"{path}: {_one_line(error)}") from error
 
 
+def diagnosis(files: Files, name: str, schema: pa.Schema, *, run_id: str) -> str | None:
+    """What is wrong with the file, in one line; None where all of it can be read as rows of its run.
+
+    Every page is read, also of columns unknown here, and from memory: a file that the system cannot deliver
+    is not taken for a damaged one. Nor is one that a later version has written in words unknown here.
+
+    Raises:
+        FileNotFoundError: it is not there (any more).
+        StorageError: the filesystem refuses it, or it does not fit into memory.
+    """
+    payload = files.read(name)
+    try:
+        source = pq.ParquetFile(pa.BufferReader(payload), page_checksum_verification=True)
+        PartFile(source, schema).check(run_id)
+    except MemoryError as error:
+        # It may be the file that asks for the impossible, or a machine whose memory is short. Who can tell?
+        raise StorageError(f"cannot read {files.place(name)}: {_one_line(error)}") from error
+    except (CorruptPartError, OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        return _one_line(error)
+    return None
+
+
 class PartFile:
     """An open Parquet file of a dataset."""
 
@@ -234,9 +259,30 @@ class PartFile:
             raise CorruptPartError("its list of merged parts is no list of names")
         return tuple(names)
 
+    def check(self, run_id: str) -> None:
+        """Read everything.
+
+        Raises:
+            CorruptPartError: it holds something that no row of this run can hold. What Arrow raises of damaged
+                pages passes through.
+        """
+        for group in range(self._file.num_row_groups):
+            whole = self._file.read_row_group(group, use_threads=False)
+            piece = self._checked(whole, self._schema.names)
+            _check_run(piece, run_id)
+            if not _is_of_a_later_version(piece):
+                _check_words(piece)
+
     def attempt_ids(self) -> pa.ChunkedArray[Any]:
         """Which attempts it holds."""
         return self._file.read(columns=["attempt_id"])["attempt_id"]
+
+    def result_numbers(self) -> NDArray[np.int64]:
+        """``game_no`` of every row that is not void; of nothing else in the file is anything read."""
+        rows = self._file.read(columns=["game_no", "status"], use_threads=False)
+        is_result = pc.not_equal(rows["status"], pa.scalar(Status.VOID.value))
+        numbers: NDArray[np.int64] = rows["game_no"].filter(is_result).to_numpy()
+        return numbers
 
     def read(
         self,
@@ -254,11 +300,16 @@ class PartFile:
     ) -> pa.Table:
         needed = [name for name in self._schema.names if name in {*columns, "run_id", "attempt_id"}]
         read = self._file.read_row_group(group, columns=needed, use_threads=False)
-        target = pa.schema([self._schema.field(name) for name in needed])
-        piece = read.select(needed).replace_schema_metadata(None).cast(target)
-        piece.validate(full=True)
-        _check_words(piece, run_id)
+        piece = self._checked(read, needed)
+        _check_run(piece, run_id)
+        _check_words(piece)
         return _reduced(piece, columns, reduce)
+
+    def _checked(self, read: pa.Table, names: Sequence[str]) -> pa.Table:
+        target = pa.schema([self._schema.field(name) for name in names])
+        piece = read.select(list(names)).replace_schema_metadata(None).cast(target)
+        piece.validate(full=True)
+        return piece
 
 
 def _check_columns(found: pa.Schema, expected: pa.Schema) -> None:
@@ -270,16 +321,26 @@ def _check_columns(found: pa.Schema, expected: pa.Schema) -> None:
             raise CorruptPartError(f"not a file of this dataset: column {field.name} is {kind}, expected {field.type}")
 
 
-def _check_words(piece: pa.Table, run_id: str) -> None:
+def _check_run(piece: pa.Table, run_id: str) -> None:
     if "run_id" in piece.column_names:
         strangers = set(pc.unique(piece["run_id"]).to_pylist()) - {run_id}
         if strangers:
             raise CorruptPartError(f"it holds rows of another run, {min(map(ascii, strangers))}")
+
+
+def _check_words(piece: pa.Table) -> None:
     if "attempt_id" in piece.column_names:
         for name in _WORDS.keys() & set(piece.column_names):
             unknown = set(pc.unique(piece[name]).to_pylist()) - _WORDS[name]
             if unknown:
                 raise CorruptPartError(f"column {name} says {min(map(ascii, unknown))}")
+
+
+def _is_of_a_later_version(piece: pa.Table) -> bool:
+    if "schema_version" not in piece.column_names:
+        return False
+    latest = pc.max(piece["schema_version"]).as_py()
+    return latest is not None and latest > SCHEMA_VERSION
 
 
 def _reduced(piece: pa.Table, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None) -> pa.Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
 import resource
 import signal
@@ -123,17 +125,150 @@ def test_who_was_refused_a_lock_does_not_free_it(address: str) -> None:
                 assert not refused
 
 
+def test_a_lock_is_there_only_while_it_is_held(address: str) -> None:
+    """The file holds the note while the lock is held, and is gone with it; so is a folder made for it."""
+    files = open_files(address)
+    with files.exclusive("runs/a/.playing.lock", {"pid": 7}) as is_ours:
+        assert is_ours
+        assert json.loads(files.read("runs/a/.playing.lock"))["pid"] == 7
+
+    filesystem, root = fsspec.core.url_to_fs(address)
+    assert not filesystem.find(root)
+    assert filesystem.protocol == "memory" or not filesystem.exists(root)
+
+
+def test_a_local_lock_is_held_by_one_whoever_removes_its_file(tmp_path: Path) -> None:
+    """Many threads take and free one lock, so that its file comes and goes: never are two of them inside."""
+    inside: list[int] = []
+    crowds: list[int] = []
+    taken: list[int] = []
+
+    def take_and_free(number: int) -> None:
+        files = LocalFiles(tmp_path)
+        for _ in range(150):
+            with files.exclusive("a/.playing.lock") as is_ours:
+                if is_ours:
+                    inside.append(number)
+                    crowds.append(len(inside))
+                    taken.append(number)
+                    inside.remove(number)
+            files.sweep("a")
+
+    threads = [threading.Thread(target=take_and_free, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert {1} == set(crowds)
+    assert taken
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_whose_name_was_taken_meanwhile_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who locks a file that its holder has just removed begins again with the file that has the name now."""
+    (tmp_path / "a").mkdir()
+    lock = tmp_path / "a/.playing.lock"
+    really_lock = fcntl.flock
+    opened: list[int] = []
+
+    def remove_first(descriptor: int, operation: int) -> None:
+        opened.append(descriptor)
+        if len(opened) == 1:
+            lock.unlink()
+        really_lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with LocalFiles(tmp_path).exclusive("a/.playing.lock") as is_ours:
+        monkeypatch.undo()
+        with LocalFiles(tmp_path).exclusive("a/.playing.lock") as is_theirs:
+            assert (is_ours, is_theirs) == (True, False)
+
+    assert len(opened) == 2
+
+
+def test_a_lock_leads_nowhere(tmp_path: Path) -> None:
+    """A lock's name that is a link to something else is refused: nothing is written there."""
+    precious = tmp_path / "precious"
+    precious.write_text("untouched")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/.playing.lock").symlink_to(precious)
+
+    with pytest.raises(StorageError, match="cannot lock"), LocalFiles(tmp_path).exclusive("a/.playing.lock"):
+        pass
+    LocalFiles(tmp_path).sweep("a")
+
+    assert precious.read_text() == "untouched"
+
+
+def test_a_filesystem_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel knows no locks nobody holds one, and that is said."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StorageError) as refusal, LocalFiles(tmp_path).exclusive("a/.playing.lock"):
+        pass
+
+    assert f"cannot lock {tmp_path}/a/.playing.lock: No locks available" == str(refusal.value)
+
+
 def test_a_remote_lock_is_not_held_for_ever() -> None:
-    """A lock whose holder was killed an hour ago, or that says nothing readable, is free."""
+    """A lease nobody has renewed for a minute and a half, or that says nothing readable, is free, and is swept."""
     files = RemoteFiles(fsspec.filesystem("memory"), "/locks-of-the-dead")
-    for left_behind in (b'{"owner": "x", "at": 1000.0}', b"", b"[]", b'{"at": "soon"}'):
-        files.publish("lock", left_behind, replace=True)
-        with files.exclusive("lock") as is_ours:
+    stale = b'{"owner": "x", "at": %f}' % (time.time() - 95)
+    for left_behind in (stale, b'{"owner": "x", "at": 1000.0}', b"", b"[]", b'{"at": "soon"}', b'{"at": true}'):
+        files.publish("runs/a/.playing.lock", left_behind, replace=True)
+        with files.exclusive("runs/a/.playing.lock") as is_ours:
             assert is_ours
-    files.publish("lock", b'{"owner": "x", "at": %f}' % time.time(), replace=True)
-    with files.exclusive("lock") as is_ours:
-        assert not is_ours
-    files.delete("lock")
+        files.publish("runs/a/.playing.lock", left_behind, replace=True)
+        files.sweep("runs")
+        assert not files.exists("runs/a/.playing.lock")
+    for seconds in (-60, 60):
+        lease = b'{"owner": "x", "at": %f}' % (time.time() + seconds)
+        files.publish("runs/a/.playing.lock", lease, replace=True)
+        files.sweep("runs")
+        with files.exclusive("runs/a/.playing.lock") as is_ours:
+            assert not is_ours
+    files.delete("runs/a/.playing.lock")
+
+
+HOLDS_A_LEASE = """
+import sys
+import fsspec
+from storage import atomic
+atomic.RENEWED_EVERY_SECONDS, atomic.LEASE_SECONDS = 0.05, 1.0
+with atomic.RemoteFiles(fsspec.filesystem("file"), sys.argv[1]).exclusive("runs/a/.playing.lock"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_lease_lasts_as_long_as_its_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is renewed for as long as it is held, beyond its own length, and lapses when its holder is killed."""
+    monkeypatch.setattr("storage.atomic.LEASE_SECONDS", 1.0)
+    files = RemoteFiles(fsspec.filesystem("file"), str(tmp_path))
+    command = [sys.executable, "-c", HOLDS_A_LEASE, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        # Twice its length: without renewals it would have lapsed.
+        until = time.monotonic() + 2.0
+        refused = []
+        while time.monotonic() < until:
+            with files.exclusive("runs/a/.playing.lock") as is_ours:
+                refused.append(not is_ours)
+        holder.kill()
+    deadline = time.monotonic() + 30
+    is_ours = False
+    while not is_ours and time.monotonic() < deadline:
+        with files.exclusive("runs/a/.playing.lock") as is_ours:
+            continue
+
+    assert all(refused)
+    assert is_ours
+    assert not files.exists("runs/a/.playing.lock")
 
 
 def test_a_lock_taken_over_is_not_freed_by_its_first_holder() -> None:
@@ -161,6 +296,27 @@ def test_an_address_nobody_knows_is_refused(uri: str, reason: str) -> None:
         open_files(uri)
 
     assert reason == str(refusal.value)
+
+
+def test_a_file_is_moved_once(address: str) -> None:
+    """Moving gives a file another name, never over another file; a move that was half done is finished."""
+    files = open_files(address)
+    files.publish("a/x", b"bytes")
+    files.move("a/x", "b/c/x")
+    assert (files.files("a"), files.read("b/c/x")) == ([], b"bytes")
+
+    files.publish("a/x", b"others")
+    with pytest.raises(GameAlreadyRecordedError):
+        files.move("a/x", "b/c/x")
+    assert (files.read("a/x"), files.read("b/c/x")) == (b"others", b"bytes")
+    with pytest.raises(FileNotFoundError):
+        files.move("a/y", "b/c/y")
+
+
+def test_an_address_with_a_nul_is_refused() -> None:
+    """What no path can hold is one clear line."""
+    with pytest.raises(StorageError, match="no address has a NUL in it"):
+        open_files("a\0b")
 
 
 def test_many_at_once_leave_exactly_one_winner(tmp_path: Path) -> None:

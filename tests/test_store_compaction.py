@@ -14,13 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_store_schemas import game_record, void_record
+from test_store_schemas import game_record, planned_game, record, run_document, void_record
 
 from banzuke.errors import StorageError
 from banzuke.record import GameRecord
 from storage import compaction
 from storage.atomic import LocalFiles
 from storage.game_store import GameStore
+from storage.ledger import Ledger
 from storage.parts import MERGED_PARTS_KEY, to_parquet
 from storage.schemas import GAMES, to_rows, to_table
 
@@ -34,7 +35,7 @@ GAMES_RECORDED = 6
 def store(tmp_path: Path) -> GameStore:
     """Six games in six parts, recorded in another order than they are numbered."""
     filled = GameStore(str(tmp_path / "store"))
-    filled.create_run("nightly", {"created_at": "2026-05-01T12:00:00+00:00"})
+    filled.create_run("nightly", run_document())
     for game_no in (4, 2, 0, 5, 1, 3):
         filled.record("nightly", [game_record(game_no=game_no)])
     return filled
@@ -64,7 +65,7 @@ def plainly_read(folder: Path) -> list[int]:
 def test_parts_become_one_sorted_file(store: GameStore, folder: Path) -> None:
     """One file takes the place of all parts, names them, and has its rows in the order of (game_no, attempt)."""
     parts = names_in(folder)
-    store.record("nightly", [game_record(game_no=1, attempt=3)])
+    store.record("nightly", [void_record(game_no=1, attempt=3)])
     store.record("nightly", [void_record(game_no=1, attempt=2)])
 
     done = store.compact("nightly")
@@ -83,7 +84,7 @@ def test_compacting_again_changes_nothing(store: GameStore, folder: Path) -> Non
     """A compacted run, a run of one part and a run without games are left alone."""
     store.compact("nightly")
     before = names_in(folder)
-    store.record("single", [game_record("single")])
+    record(store, "single", [game_record("single")])
     store.create_run("empty", {})
 
     for run_id in ("nightly", "single", "empty", "unknown"):
@@ -119,17 +120,16 @@ def test_a_full_file_is_left_alone(store: GameStore, folder: Path, monkeypatch: 
     assert list(range(7)) == plainly_read(folder)
 
 
-def test_damaged_and_strange_parts_stay_where_they_are(store: GameStore, folder: Path) -> None:
-    """What cannot be merged without loss is not touched: damaged files, and those with columns unknown here."""
-    (folder / "part-damaged.parquet").write_bytes(b"PAR1 no")
+def test_parts_of_a_later_version_stay_as_they_are(store: GameStore, folder: Path) -> None:
+    """What cannot be merged without losing columns unknown here is not touched."""
     later = to_table([game_record(game_no=6)], GameRecord).append_column("opening_eval", pa.array([17]))
     pq.write_table(later, folder / "part-later.parquet")
 
     done = store.compact("nightly")
 
     [merged] = [name for name in names_in(folder) if name.startswith("merged-")]
-    assert ["part-damaged.parquet"] == [part.path.rpartition("/")[2] for part in done.damaged]
-    assert [merged, "part-damaged.parquet", "part-later.parquet"] == names_in(folder)
+    assert ((), ()) == (done.damaged, done.set_aside)
+    assert [merged, "part-later.parquet"] == names_in(folder)
     assert [17] == pq.read_table(folder / "part-later.parquet")["opening_eval"].to_pylist()
     assert list(range(7)) == game_numbers(store)
 
@@ -265,6 +265,195 @@ def test_recording_outlives_a_compaction_that_cannot_be_finished(
         newcomer.compact("nightly")
     assert list(range(7)) == game_numbers(newcomer)
     assert (4, 1, 0) == lasting_files(folder)
+
+
+# Races
+
+
+def raced_numbers(store: GameStore) -> list[tuple[int, int]]:
+    rows = to_rows(store.raced("nightly").table, GameRecord)
+    return sorted((row.game_no, row.attempt) for row in rows)
+
+
+def results(folder: Path) -> list[tuple[int, int]]:
+    """The results a plain reader sees, as (game_no, attempt)."""
+    rows = pd.read_parquet(folder)
+    rows = rows[rows["status"] != "void"]
+    return sorted(zip(rows["game_no"].tolist(), rows["attempt"].tolist(), strict=True))
+
+
+EVERY_RESULT = [(game_no, 1) for game_no in range(GAMES_RECORDED)]
+
+
+def test_a_result_that_lost_a_race_is_moved_away(store: GameStore, folder: Path) -> None:
+    """Plain readers see one result per game, the one that counts; the other is kept whole in a dataset of its own."""
+    loser, other = game_record(game_no=1, attempt=2), game_record(game_no=4, attempt=3)
+    store.record("nightly", [loser, void_record(game_no=2, attempt=2)])
+    store.record("nightly", [other])
+
+    done = store.compact("nightly")
+
+    assert (2, 7) == (done.raced, done.rows)
+    assert EVERY_RESULT == results(folder)
+    assert [loser, other] == sorted(to_rows(store.raced("nightly").table, GameRecord), key=lambda row: row.game_no)
+    [part] = (folder.parent.parent / "raced/games/nightly").iterdir()
+    assert GAMES == pq.read_schema(part)
+    assert part.name.startswith("part-")
+    assert 0 == store.compact("nightly").merged
+    assert (0, 1, 0) == lasting_files(folder)
+
+
+def test_a_race_lost_by_a_row_of_a_full_file_is_settled(
+    store: GameStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is rewritten however large it is if one of its rows lost; other full files are left alone."""
+    monkeypatch.setattr(compaction, "FULL_FILE_ROWS", 3)
+    store.record("nightly", [game_record(game_no=3, attempt=4)])
+    store.compact("nightly")
+    before = {path.name: pq.read_table(path)["game_no"].to_pylist() for path in folder.iterdir()}
+    store.record("nightly", [game_record(game_no=6, attempt=2), game_record(game_no=7), game_record(game_no=8)])
+    store.compact("nightly")
+    store.record("nightly", [game_record(game_no=6)])
+
+    done = store.compact("nightly")
+
+    assert 1 == done.raced
+    assert [(3, 4), (6, 2)] == raced_numbers(store)
+    assert [*EVERY_RESULT, (6, 1), (7, 1), (8, 1)] == results(folder)
+    assert set(before) <= set(names_in(folder))
+
+
+def test_a_race_against_a_full_file_is_settled(store: GameStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new row that lost against one in a full file goes, and the full file stays as it is; no file is left empty."""
+    monkeypatch.setattr(compaction, "FULL_FILE_ROWS", 6)
+    store.compact("nightly")
+    full = names_in(folder)
+    store.record("nightly", [game_record(game_no=2, attempt=2)])
+
+    done = store.compact("nightly")
+
+    assert (1, 0) == (done.raced, done.rows)
+    assert full == names_in(folder)
+    assert [(2, 2)] == raced_numbers(store)
+
+
+def test_nobody_loses_against_a_row_that_cannot_be_read(store: GameStore, folder: Path) -> None:
+    """If what would count is damaged in any column, the other result stays and counts."""
+    [winner] = [path for path in folder.iterdir() if 3 in pq.read_table(path)["game_no"].to_pylist()]
+    whole = bytearray(winner.read_bytes())
+    whole[whole.index(b"8h2b+")] ^= 1
+    winner.write_bytes(whole)
+    store.record("nightly", [game_record(game_no=3, attempt=2)])
+
+    done = store.compact("nightly", thorough=False)
+
+    assert ([winner.name], 0) == ([path.path.rpartition("/")[2] for path in done.set_aside], done.raced)
+    assert (3, 2) in results(folder)
+    assert [] == raced_numbers(store)
+
+
+def test_a_result_of_a_later_version_stays(store: GameStore, folder: Path) -> None:
+    """A loser in a file with columns unknown here is not taken out of it; one that loses against it is moved."""
+    for game_no, attempt in ((1, 2), (2, 1)):
+        row = to_table([game_record(game_no=game_no, attempt=attempt, attempt_id=f"a{game_no}")], GameRecord)
+        later = row.append_column("opening_eval", pa.array([17]))
+        pq.write_table(later, folder / f"part-later-{game_no}.parquet")
+
+    store.compact("nightly")
+
+    assert [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1)] == results(folder)
+    assert ["nightly-g000002-1"] == store.raced("nightly").table["attempt_id"].to_pylist()
+
+
+def test_a_loser_recorded_again_is_kept_once(store: GameStore, folder: Path) -> None:
+    """A retry that records a moved attempt again does not bring it back, nor double it."""
+    for _ in range(2):
+        store.record("nightly", [game_record(game_no=1, attempt=2)])
+        store.compact("nightly")
+    store.record("nightly", [game_record(game_no=1, attempt=2), game_record(game_no=1, attempt=3)])
+    store.compact("nightly")
+
+    assert [(1, 2), (1, 3)] == raced_numbers(store)
+    assert 2 == len(pd.read_parquet(folder.parent.parent / "raced/games/nightly"))
+    assert EVERY_RESULT == results(folder)
+
+
+def test_a_damaged_file_of_losers_is_replaced(store: GameStore, folder: Path) -> None:
+    """Losers whose file was damaged before they were gone from the games are written again."""
+    store.record("nightly", [game_record(game_no=1, attempt=2)])
+    killed_compaction(store, "delete", 0)
+    [part] = (folder.parent.parent / "raced/games/nightly").iterdir()
+    part.write_bytes(b"")
+
+    store.compact("nightly", thorough=False)
+
+    assert [(1, 2)] == raced_numbers(store)
+    assert EVERY_RESULT == results(folder)
+    assert (folder.parent.parent / "damaged/raced/games/nightly" / part.name).exists()
+
+
+def test_a_settled_race_is_still_an_attempt(store: GameStore) -> None:
+    """The ledger's count of attempts does not change when a loser is moved."""
+    store.write_plan("nightly", [planned_game(game_no=game_no) for game_no in range(GAMES_RECORDED)])
+    store.record("nightly", [game_record(game_no=1, attempt=2)])
+    before = Ledger(store, "nightly").attempts()
+    store.compact("nightly")
+
+    assert before == Ledger(store, "nightly").attempts()
+    assert 2 == before[game_record(game_no=1).game_id]
+
+
+RACED_STEPS = [
+    pytest.param("write", 0, id="while-making-the-folder"),
+    pytest.param("write", 2, id="while-writing-the-losers"),
+    pytest.param("publish", 0, id="before-the-losers"),
+    pytest.param("publish", 1, id="after-the-losers"),
+    pytest.param("write", 4, id="while-writing-the-rest"),
+    *(pytest.param("delete", allowed, id=f"after-{allowed}-deletes") for allowed in range(8)),
+]
+
+
+@pytest.mark.parametrize(("where", "allowed"), RACED_STEPS)
+@pytest.mark.parametrize("next_one", ["compact", "record"])
+def test_a_killed_settlement_is_finished_by_the_next(
+    store: GameStore, folder: Path, where: str, allowed: int, next_one: str
+) -> None:
+    """At no step is a row in neither dataset; the next compaction leaves one result per game, and no litter."""
+    store.record("nightly", [game_record(game_no=1, attempt=2), void_record(game_no=1, attempt=3)])
+    store.record("nightly", [game_record(game_no=4, attempt=2)])
+    killed_compaction(store, where, allowed)
+    kept = {
+        row.attempt_id
+        for scanned in (store.games("nightly"), store.raced("nightly"))
+        for row in to_rows(scanned.table, GameRecord)
+    }
+    assert 9 == len(kept)
+    assert {attempt_id for attempt_id in kept if attempt_id.endswith("-1")} <= set(
+        store.games("nightly", ["attempt_id"]).table["attempt_id"].to_pylist()
+    )
+    if next_one == "record":
+        GameStore(store.uri).record("nightly", [void_record(game_no=5, attempt=9)])
+
+    store.compact("nightly")
+
+    assert [(1, 2), (4, 2)] == raced_numbers(store)
+    assert EVERY_RESULT == results(folder)
+    assert (0, 1, 0) == lasting_files(folder)
+    assert 2 == len(pd.read_parquet(folder.parent.parent / "raced/games/nightly"))
+    assert not list((folder.parent.parent / "raced").rglob(".*"))
+
+
+def test_a_killed_settlement_is_tidied_up_by_who_records_next(store: GameStore, folder: Path) -> None:
+    """A part whose rows are in the merged file and among the losers goes, without another compaction."""
+    store.record("nightly", [game_record(game_no=1, attempt=2), void_record(game_no=1, attempt=3)])
+    killed_compaction(store, "delete", 0)
+    assert (7, 1, 0) == lasting_files(folder)
+
+    GameStore(store.uri).record("nightly", [game_record(game_no=6)])
+
+    assert (1, 1, 0) == lasting_files(folder)
+    assert [*EVERY_RESULT, (6, 1)] == results(folder)
+    assert [(1, 2)] == raced_numbers(store)
 
 
 # Several at once
@@ -426,7 +615,7 @@ def test_an_object_store_is_compacted_too(tmp_path: Path) -> None:
     """On a filesystem without links and locks the same rows end up in one file."""
     store = GameStore(f"memory://{tmp_path.name}")
     for game_no in (2, 0, 1):
-        store.record("nightly", [game_record(game_no=game_no)])
+        record(store, "nightly", [game_record(game_no=game_no)])
 
     done = store.compact("nightly")
 

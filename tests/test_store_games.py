@@ -18,6 +18,8 @@ from test_store_schemas import (
     evaluation_row,
     game_record,
     planned_game,
+    record,
+    run_document,
     standing,
     void_record,
 )
@@ -89,7 +91,7 @@ def recorded(store: GameStore, *run_ids: str) -> list[GameRecord]:
 
 def test_a_run_is_created_once(store: GameStore) -> None:
     """A run's document comes back as it was given; a second run of its name is refused and changes nothing."""
-    document = {"created_at": "2026-05-01T12:00:00+00:00", "spec": {"name": "七番", "games": 20}}
+    document = run_document(spec={"name": "七番", "games": 20})
     store.create_run("nightly", document)
 
     with pytest.raises(GameAlreadyRecordedError, match=r"run\.json is already there"):
@@ -194,6 +196,10 @@ def test_hostile_run_ids_reach_no_path(tmp_path: Path, run_id: str) -> None:
         lambda: store.record(run_id, [game_record(run_id)]),
         lambda: store.games(run_id),
         lambda: store.compact(run_id),
+        lambda: store.raced(run_id),
+        lambda: store.damaged(run_id),
+        lambda: store.sweep(run_id),
+        lambda: store.playing(run_id).__enter__(),
     ]
 
     for call in calls:
@@ -277,6 +283,7 @@ def test_a_damaged_single_file_is_an_error(local: GameStore, tmp_path: Path) -> 
 def test_a_file_of_another_run_is_an_error(local: GameStore, tmp_path: Path) -> None:
     """A plan that was copied from another run is not taken for this one's."""
     local.create_run("nightly", {})
+    local.create_run("other", {})
     local.write_plan("other", [planned_game("other")])
     (tmp_path / "store/plans/other").rename(tmp_path / "store/plans/nightly")
 
@@ -287,7 +294,7 @@ def test_a_file_of_another_run_is_an_error(local: GameStore, tmp_path: Path) -> 
 def test_rows_of_another_run_are_refused(store: GameStore) -> None:
     """Rows are kept in their own run only."""
     with pytest.raises(StorageError, match="rows of run 'other' cannot be kept in run nightly"):
-        store.record("nightly", [game_record("nightly"), game_record("other")])
+        record(store, "nightly", [game_record("nightly"), game_record("other")])
     with pytest.raises(StorageError, match="rows of run 'other' cannot be kept in run nightly"):
         store.write_plan("nightly", [planned_game("other")])
 
@@ -298,9 +305,9 @@ def test_rows_of_another_run_are_refused(store: GameStore) -> None:
 def test_what_was_recorded_is_read(store: GameStore) -> None:
     """Attempts come back as they were, from as many files as there were calls."""
     records = [game_record(game_no=0), void_record(game_no=1), game_record(game_no=1, attempt=2)]
-    store.record("nightly", records[:1])
-    store.record("nightly", records[1:])
-    store.record("nightly", [])
+    record(store, "nightly", records[:1])
+    record(store, "nightly", records[1:])
+    record(store, "nightly", [])
 
     assert records == recorded(store)
     assert store.games("nightly").table.schema == GAMES
@@ -317,7 +324,7 @@ def test_a_run_without_games_has_an_empty_table(store: GameStore) -> None:
 
 def test_columns_are_read_in_the_order_asked_for(store: GameStore) -> None:
     """Only the columns asked for are returned; an unknown one is an error."""
-    store.record("nightly", [game_record()])
+    record(store, "nightly", [game_record()])
 
     assert store.games("nightly", ["winner", "plies"]).table.to_pydict() == {"winner": ["first"], "plies": [4]}
     with pytest.raises(StorageError, match="no such column: colour"):
@@ -326,30 +333,30 @@ def test_columns_are_read_in_the_order_asked_for(store: GameStore) -> None:
 
 def test_several_runs_are_read_together(store: GameStore) -> None:
     """Games of several runs are read into one table, a run named twice once."""
-    store.record("a", [game_record("a")])
-    store.record("b", [game_record("b")])
+    record(store, "a", [game_record("a")])
+    record(store, "b", [game_record("b")])
 
     assert [game_record("a"), game_record("b")] == recorded(store, "a", "b", "a")
 
 
 def test_an_attempt_is_recorded_once(store: GameStore) -> None:
     """Recording the same attempts again is an error and adds nothing."""
-    store.record("nightly", [game_record(game_no=0), game_record(game_no=1)])
+    record(store, "nightly", [game_record(game_no=0), game_record(game_no=1)])
 
     with pytest.raises(GameAlreadyRecordedError):
-        store.record("nightly", [game_record(game_no=1), game_record(game_no=0)])
+        record(store, "nightly", [game_record(game_no=1), game_record(game_no=0)])
     with pytest.raises(StorageError, match="twice in one call"):
-        store.record("nightly", [game_record(game_no=2), game_record(game_no=2)])
+        record(store, "nightly", [game_record(game_no=2), game_record(game_no=2)])
 
     assert [game_record(game_no=0), game_record(game_no=1)] == recorded(store)
 
 
 def test_an_attempt_in_two_files_is_read_once(store: GameStore) -> None:
     """Rows that stand in two files, as after an interrupted compaction, are one attempt."""
-    store.record("nightly", [game_record(game_no=0), game_record(game_no=1)])
-    store.record("nightly", [game_record(game_no=1), game_record(game_no=2)])
+    record(store, "nightly", [game_record(game_no=0), game_record(game_no=1)])
+    record(store, "nightly", [game_record(game_no=1), game_record(game_no=2)])
 
-    assert [record.game_no for record in recorded(store)] == [0, 1, 2]
+    assert [row.game_no for row in recorded(store)] == [0, 1, 2]
     assert store.games("nightly", ["plies"]).table["plies"].to_pylist() == [4, 4, 4]
 
 
@@ -367,14 +374,14 @@ def test_a_crash_cannot_be_recorded_as_played(store: GameStore) -> None:
 def test_many_threads_record_at_once(store: GameStore) -> None:
     """Writers never share a file: what any of them recorded is there."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda game_no: store.record("nightly", [game_record(game_no=game_no)]), range(40)))
+        list(pool.map(lambda game_no: record(store, "nightly", [game_record(game_no=game_no)]), range(40)))
 
-    assert list(range(40)) == [record.game_no for record in recorded(store)]
+    assert list(range(40)) == [row.game_no for row in recorded(store)]
 
 
 def test_a_part_has_exactly_the_contracts_schema(local: GameStore, tmp_path: Path) -> None:
     """Every file, however small, has the full schema with its types."""
-    local.record("nightly", [void_record(evals=None)])
+    record(local, "nightly", [void_record(evals=None)])
     [part] = parts(tmp_path)
 
     assert pq.read_schema(part) == GAMES
@@ -421,7 +428,7 @@ def test_a_part_with_the_wrong_contents_is_left_out(
     local: GameStore, tmp_path: Path, table: pa.Table, reason: str
 ) -> None:
     """A file that is no games of this run is reported with its path and why; the rest is read."""
-    local.record("nightly", [game_record(game_no=1)])
+    record(local, "nightly", [game_record(game_no=1)])
     wrong = tmp_path / "store/games/nightly/part-wrong.parquet"
     pq.write_table(table, wrong)
 
@@ -437,7 +444,7 @@ def test_a_part_with_the_wrong_contents_is_left_out(
 
 def test_further_columns_are_welcome(local: GameStore, tmp_path: Path) -> None:
     """A file of a later version, with more columns, is read for the columns known here."""
-    local.record("nightly", [game_record(game_no=1)])
+    record(local, "nightly", [game_record(game_no=1)])
     later = to_table([game_record(game_no=2)], GameRecord).append_column("opening_eval", pa.array([17]))
     pq.write_table(later, tmp_path / "store/games/nightly/part-later.parquet")
 
@@ -447,7 +454,7 @@ def test_further_columns_are_welcome(local: GameStore, tmp_path: Path) -> None:
 
 def test_other_files_in_the_folder_are_ignored(local: GameStore, tmp_path: Path) -> None:
     """Temporary files, notes and folders are no parts."""
-    local.record("nightly", [game_record()])
+    record(local, "nightly", [game_record()])
     folder = tmp_path / "store/games/nightly"
     (folder / ".tmp-elsewhere-1-1-0123456789abcdef").write_bytes(b"half")
     (folder / ".part.parquet").write_bytes(b"half")
@@ -460,7 +467,7 @@ def test_other_files_in_the_folder_are_ignored(local: GameStore, tmp_path: Path)
 
 def test_no_flipped_or_missing_byte_passes_for_a_result(local: GameStore, tmp_path: Path) -> None:
     """Wherever a part is damaged, it is either reported or reads exactly as it was written."""
-    local.record("nightly", [game_record()])
+    record(local, "nightly", [game_record()])
     [part] = parts(tmp_path)
     whole = part.read_bytes()
     chance = random.Random(20260501)
@@ -502,10 +509,10 @@ def test_no_flipped_or_missing_byte_passes_for_a_result(local: GameStore, tmp_pa
 def filled(store: GameStore) -> None:
     for run_id in ("nightly", "weekly"):
         store.create_run(run_id, {"created_at": datetime(2026, 5, 1, tzinfo=UTC).isoformat()})
-        store.record(run_id, [void_record(run_id, 0)])
-        store.record(run_id, [game_record(run_id, 0, attempt=2), game_record(run_id, 1)])
+        record(store, run_id, [void_record(run_id, 0)])
+        record(store, run_id, [game_record(run_id, 0, attempt=2), game_record(run_id, 1)])
         store.compact(run_id)
-        store.record(run_id, [game_record(run_id, 2, evals=None)])
+        record(store, run_id, [game_record(run_id, 2, evals=None)])
 
 
 def test_pandas_reads_the_games_in_one_line(local: GameStore, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_store_schemas import game_record, void_record
+from test_store_schemas import game_record, record, void_record
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status, Termination
@@ -46,8 +46,8 @@ def by_name(games: CountingGames) -> list[tuple[str, str, float]]:
 
 def test_results_are_seen_from_the_first_side(store: GameStore) -> None:
     """Wins, draws and losses are 1, 0.5 and 0 for the agent that had the first move, in the games' order."""
-    store.record("nightly", [game_record(game_no=2, **DRAW), game_record(game_no=3, **FORFEIT_OF_FIRST)])
-    store.record("nightly", [game_record(game_no=0), game_record(game_no=1, **SECOND_WINS)])
+    record(store, "nightly", [game_record(game_no=2, **DRAW), game_record(game_no=3, **FORFEIT_OF_FIRST)])
+    record(store, "nightly", [game_record(game_no=0), game_record(game_no=1, **SECOND_WINS)])
 
     games = counting_games(store, ["nightly"])
 
@@ -71,7 +71,7 @@ def test_results_are_seen_from_the_first_side(store: GameStore) -> None:
 
 def test_only_the_counting_attempt_is_rated(store: GameStore) -> None:
     """Of a game's attempts one is rated: the first with a result."""
-    store.record("nightly", [void_record(), game_record(attempt=2, **DRAW), game_record(attempt=3)])
+    record(store, "nightly", [void_record(), game_record(attempt=2, **DRAW), game_record(attempt=3)])
 
     games = counting_games(store, ["nightly"])
 
@@ -82,11 +82,13 @@ def test_only_the_counting_attempt_is_rated(store: GameStore) -> None:
 
 def test_a_still_void_game_counts_against_who_was_at_fault_last(store: GameStore) -> None:
     """A game without a result has one entry, scored by the fault of its latest attempt."""
-    store.record(
-        "nightly", [void_record(game_no=0, fault=Side.SECOND), void_record(game_no=0, attempt=2, fault=Side.FIRST)]
+    record(
+        store,
+        "nightly",
+        [void_record(game_no=0, fault=Side.SECOND), void_record(game_no=0, attempt=2, fault=Side.FIRST)],
     )
-    store.record("nightly", [void_record(game_no=1, fault=Side.SECOND)])
-    store.record("nightly", [void_record(game_no=2, fault=None, termination=Termination.CANCELLED)])
+    record(store, "nightly", [void_record(game_no=1, fault=Side.SECOND)])
+    record(store, "nightly", [void_record(game_no=2, fault=None, termination=Termination.CANCELLED)])
 
     games = counting_games(store, ["nightly"])
 
@@ -102,7 +104,7 @@ def test_a_still_void_game_counts_against_who_was_at_fault_last(store: GameStore
 def test_pairs_of_different_runs_are_different(store: GameStore) -> None:
     """Games of several runs stand one run after the other; no pair reaches across."""
     for run_id in ("b", "a"):
-        store.record(run_id, [game_record(run_id, game_no) for game_no in range(4)])
+        record(store, run_id, [game_record(run_id, game_no) for game_no in range(4)])
 
     games = counting_games(store, ["b", "a", "b"])
 
@@ -113,8 +115,8 @@ def test_pairs_of_different_runs_are_different(store: GameStore) -> None:
 
 def test_an_agent_is_a_name_and_its_content(store: GameStore) -> None:
     """The same name with other content, and the same content under another name, are agents of their own."""
-    store.record("a", [game_record("a", 0)])
-    store.record("b", [game_record("b", 0, second_agent_id="s" * 64), game_record("b", 2, first_agent="zero")])
+    record(store, "a", [game_record("a", 0)])
+    record(store, "b", [game_record("b", 0, second_agent_id="s" * 64), game_record("b", 2, first_agent="zero")])
 
     games = counting_games(store, ["a", "b"])
 
@@ -145,7 +147,7 @@ def test_unknown_runs_are_errors(store: GameStore) -> None:
 
 def test_damaged_parts_are_passed_on(store: GameStore, tmp_path: Path) -> None:
     """Who rates is told which files were left out."""
-    store.record("nightly", [game_record()])
+    record(store, "nightly", [game_record()])
     (tmp_path / "store/games/nightly/part-x.parquet").write_bytes(b"")
 
     games = counting_games(store, ["nightly"])
@@ -156,9 +158,9 @@ def test_damaged_parts_are_passed_on(store: GameStore, tmp_path: Path) -> None:
 
 def test_identical_games_are_found_across_files_and_runs(store: GameStore) -> None:
     """Games with the same agents, sides, start and moves are one group, wherever they are stored."""
-    store.record("a", [game_record("a", 0), game_record("a", 1)])
-    store.record("a", [game_record("a", 2), void_record("a", 4)])
-    store.record("b", [game_record("b", 0), game_record("b", 3), game_record("b", 6, moves=())])
+    record(store, "a", [game_record("a", 0), game_record("a", 1)])
+    record(store, "a", [game_record("a", 2), void_record("a", 4)])
+    record(store, "b", [game_record("b", 0), game_record("b", 3), game_record("b", 6, moves=())])
     store.compact("a")
 
     found = identical_games(store, ["a", "b"])
@@ -189,7 +191,7 @@ def test_identical_games_are_found_across_files_and_runs(store: GameStore) -> No
 )
 def test_games_that_differ_in_anything_are_not_identical(store: GameStore, changes: dict[str, str]) -> None:
     """One move more, another order, another agent or another start makes another game."""
-    store.record("nightly", [game_record(game_no=0), game_record(game_no=2, **changes)])
+    record(store, "nightly", [game_record(game_no=0), game_record(game_no=2, **changes)])
 
     assert 0 == identical_games(store, ["nightly"]).repeats
 
@@ -208,7 +210,7 @@ def test_repeats_are_counted_as_plain_python_does(
     ]
     edges = sorted({0, *(cut for cut in cuts if cut < len(records)), len(records)})
     for start, end in pairwise(edges):
-        store.record("nightly", records[start:end])
+        record(store, "nightly", records[start:end])
 
     found = identical_games(store, ["nightly"], examples=30)
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
-from banzuke.errors import CorruptPartError, StorageError
+from banzuke.errors import CorruptPartError, GameAlreadyRecordedError, StorageError
 from banzuke.outcome import Side, Status, Termination
 from banzuke.record import AgentRow, EvaluationRow, GameRecord, PlannedGame, Standing
 from storage.schemas import AGENTS, EVALUATIONS, GAMES, PLAN, SCHEMA_OF, STANDINGS, to_rows, to_table
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from storage.game_store import GameStore
+
 NOON = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def run_document(run_id: str = "nightly", **changes: object) -> dict[str, object]:
+    """What every run has said of itself."""
+    whole = {"run_id": run_id, "created_at": NOON.isoformat(), "spec": {"name": "nightly"}, "fingerprint": "f" * 64}
+    return {**whole, **changes}
+
+
+def record(store: GameStore, run_id: str, records: Sequence[GameRecord]) -> None:
+    """Record the attempts in a run that is begun if need be."""
+    if not store.has_run(run_id):
+        with suppress(GameAlreadyRecordedError):
+            store.create_run(run_id, run_document(run_id))
+    store.record(run_id, records)
 
 
 def planned_game(run_id: str = "nightly", game_no: int = 0, **changes: object) -> PlannedGame:
