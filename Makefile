@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STORE ?= demo-store
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench soak failures clean
 
 demo: $(INSTALLED)
 	$(BIN)/banzuke run examples/demo.toml --store $(STORE)
@@ -21,9 +21,13 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/concurrency.py
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py
+
+failures: $(INSTALLED)
+	BANZUKE_WRITE_FAILURES=1 $(BIN)/python -m pytest tests/test_zoo.py
 
 clean:
 	rm -rf $(VENV) demo-store .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
