@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from banzuke.record import PlannedGame
-from banzuke.schedule.batches import BATCH_SECONDS, BATCHES_PER_WORKER, LARGEST_BATCH, cut_batches
+from banzuke.schedule.batches import BATCH_SECONDS, BATCHES_PER_WORKER, LARGEST_BATCH, SHORTEST_SECONDS, cut_batches
 from banzuke.schedule.gauntlet import gauntlet
 from banzuke.schedule.pairing import Encounter, StartLine, game_seed, plan_games
 from banzuke.schedule.round_robin import round_robin
@@ -200,27 +200,72 @@ def test_the_two_of_a_pair_come_together_wherever_they_stood() -> None:
         assert {2} == set(Counter(game.pair_no for game in batch).values())
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7])
-def test_short_work_is_shared_out_evenly(workers: int) -> None:
-    """There are some batches for every worker, none much larger than another."""
-    games = plan(round_robin(["a", "b"]), games_per_encounter=210)
+def standing_still(batches: Sequence[Sequence[PlannedGame]], *, length: float, workers: int) -> float:
+    """Seconds that the workers stand still at the end, summed, where each takes the next batch when it is free."""
+    busy = [0.0] * workers
+    for batch in batches:
+        soonest = busy.index(min(busy))
+        busy[soonest] += length * len(batch)
+    return sum(max(busy) - seconds for seconds in busy)
 
-    sizes = [len(batch) for batch in cut_batches(games, seconds_of=seconds, workers=workers)]
 
-    assert len(sizes) >= min(BATCHES_PER_WORKER * workers, 105)
-    assert max(sizes[:-1]) - min(sizes[:-1]) <= 2
-    assert sizes[-1] <= max(sizes)
+@pytest.mark.parametrize("estimate", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize(("workers", "games_per_encounter"), [(6, 4), (6, 8), (2, 12), (5, 10)])
+def test_workers_end_together_where_the_pairs_can_be_shared_out_evenly(
+    workers: int, games_per_encounter: int, estimate: float
+) -> None:
+    """As many pairs for each, whether the games are as long as was thought or not; cut alike, some play twice more."""
+    games = plan(round_robin(["a", "b", "c", "d", "e", "f"]), games_per_encounter=games_per_encounter)
+
+    batches = cut_batches(games, seconds_of=lambda game: seconds(game, 4.0 * estimate), workers=workers)
+
+    assert 0 == len(games) // 2 % workers
+    assert 0.0 == standing_still(batches, length=4.0, workers=workers)
+
+
+@pytest.mark.parametrize("workers", [2, 5, 10])
+def test_batches_become_smaller_towards_the_end(workers: int) -> None:
+    """The first are half an even share, none is much larger than the one before, the last are short."""
+    games = plan(round_robin(["a", "b"]), games_per_encounter=420)
+
+    lengths = [0.1 * len(batch) for batch in cut_batches(games, seconds_of=lambda _: 0.1, workers=workers)]
+
+    assert pytest.approx(42.0 / 2 / workers, abs=0.2) == lengths[0]
+    assert all(later <= sooner + 0.2 for sooner, later in pairwise(lengths))
+    assert max(lengths[-workers:]) <= SHORTEST_SECONDS + 0.2
+
+
+@pytest.mark.parametrize("workers", [2, 8, 13])
+def test_little_work_reaches_every_worker(workers: int) -> None:
+    """However short the games are thought to be: that may be wrong."""
+    games = plan(round_robin(["a", "b"]), games_per_encounter=400)
+
+    sizes = [len(batch) for batch in cut_batches(games, seconds_of=lambda _: 0.001, workers=workers)]
+
+    assert 2 * workers <= len(sizes) <= (BATCHES_PER_WORKER + 1) * workers
+    assert max(sizes) <= 200 / workers + 2
+
+
+def test_much_work_is_not_cut_into_nothing() -> None:
+    """Where there is enough for every worker, only the very last batch is shorter than what a batch should cost."""
+    games = plan(round_robin(["a", "b"]), games_per_encounter=1000)
+
+    lengths = [0.1 * len(batch) for batch in cut_batches(games, seconds_of=lambda _: 0.1, workers=3)]
+
+    assert min(lengths[:-1]) >= SHORTEST_SECONDS - 0.11
 
 
 def test_long_work_is_cut_at_about_a_minute() -> None:
-    """However much there is to do, a crash loses no more."""
+    """However much there is to do, no batch is longer, and only those of the last minutes are shorter."""
     games = plan(round_robin(["a", "b"]), games_per_encounter=600)
 
     batches = cut_batches(games, seconds_of=lambda game: seconds(game, 7.0), workers=2)
 
     lengths = [7.0 * len(batch) for batch in batches]
+    before_the_end = lengths[: -2 * 5]
     assert max(lengths) <= BATCH_SECONDS + 14.0
-    assert min(lengths[:-1]) >= BATCH_SECONDS - 14.0
+    assert min(before_the_end) >= BATCH_SECONDS - 14.0
+    assert len(before_the_end) > 60
 
 
 def test_a_pair_longer_than_a_batch_is_a_batch() -> None:

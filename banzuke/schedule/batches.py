@@ -1,4 +1,11 @@
-"""Cutting the games of a run into batches: whole pairs, about a minute of work each."""
+"""Cutting the games of a run into batches: whole pairs, about a minute of work each, smaller ones towards the end.
+
+Whoever plays takes the next batch when it is done with one. Were all of a size, the last ones would begin at different
+times and end at different times, and the workers that are done first would stand still for as long as a batch takes.
+Half of an even share of what is left, again and again, is the rule of S. F. Hummel, E. Schonberg and L. E. Flynn,
+"Factoring: a method for scheduling parallel loops", Communications of the ACM 35 (1992), which needs no estimate of
+how far the games' lengths differ.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +15,12 @@ from banzuke.record import PlannedGame
 
 BATCH_SECONDS = 60.0
 LARGEST_BATCH = 500
-BATCHES_PER_WORKER = 3
-"""At least so many, where there are pairs enough, so that the last ones end together."""
+SHARE = 0.5
+"""How much of an even share of what is left goes into one batch."""
+SHORTEST_SECONDS = 2.0
+"""A batch costs some tenths of a second beside its games; where there is work for more, none is shorter than this."""
+BATCHES_PER_WORKER = 4
+"""About so many of little work: expected lengths may be far too small, and then nobody may be left without games."""
 
 
 def cut_batches(
@@ -19,19 +30,20 @@ def cut_batches(
 
     Args:
         games: those still to be played; the two of a pair stand together or one is missing.
-        seconds_of: the expected length of a game.
+        seconds_of: the expected length of a game. What is wrong by the same factor for all does little harm.
         workers: how many batches are played at once.
     """
-    pairs = _pairs(games)
-    total = sum(seconds_of(game) for pair in pairs for game in pair)
-    target = min(BATCH_SECONDS, total / (BATCHES_PER_WORKER * workers))
+    lengths = [(pair, sum(seconds_of(game) for game in pair)) for pair in _pairs(games)]
+    left = sum(seconds for _, seconds in lengths)
+    shortest = min(SHORTEST_SECONDS, left / (BATCHES_PER_WORKER * workers))
     batches: list[list[PlannedGame]] = []
-    filled = 0.0
-    for pair in pairs:
-        seconds = sum(seconds_of(game) for game in pair)
-        full = filled + seconds / 2 > target or (batches and len(batches[-1]) + len(pair) > LARGEST_BATCH)
+    wanted = filled = 0.0
+    for pair, seconds in lengths:
+        full = filled + seconds / 2 > wanted or (batches and len(batches[-1]) + len(pair) > LARGEST_BATCH)
         if not batches or full:
             batches.append([])
+            left -= filled
+            wanted = min(BATCH_SECONDS, max(shortest, SHARE * left / workers))
             filled = 0.0
         batches[-1].extend(pair)
         filled += seconds
