@@ -12,6 +12,7 @@ BanzukeError
 ├─ StorageError           the datasets
 │  ├─ GameAlreadyRecordedError   safe to ignore on a retry
 │  ├─ UnknownRunError
+│  ├─ RunBusyError        somebody else is playing the run
 │  ├─ RunChangedError     a run cannot be resumed because what it was planned from has changed
 │  └─ CorruptPartError
 └─ RatingError            the numbers cannot be computed
@@ -88,6 +89,10 @@ class UnknownRunError(StorageError):
 
 class RunChangedError(StorageError):
     """The run was planned from something else than what it is asked to go on with."""
+
+
+class RunBusyError(StorageError):
+    """Another invocation is playing the run."""
 
 
 class CorruptPartError(StorageError):

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from banzuke.specs import CheckpointAgent, MaterialAgent, RandomAgent, Spec, UsiAgent, find_program
+from banzuke.specs import (
+    LARGEST_CHECKPOINT_BYTES,
+    CheckpointAgent,
+    MaterialAgent,
+    RandomAgent,
+    Spec,
+    UsiAgent,
+    find_program,
+)
 
 ID_LENGTH = 16
 FRESH_NS = 2_000_000_000
@@ -36,7 +45,7 @@ def identify(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent) ->
     """The identity of an agent as its files are now. Never raises for a file it cannot read: that is ``fault``."""
     try:
         if isinstance(agent, CheckpointAgent):
-            sha256 = file_sha256(Path(agent.path))
+            sha256 = _checkpoint_sha256(Path(agent.path))
             return Identity(agent_id=_hash({"kind": "checkpoint", "file": sha256, **_choice(agent)}), sha256=sha256)
         if isinstance(agent, UsiAgent):
             program = file_sha256(find_program(agent.command[0], Path(agent.directory)))
@@ -61,6 +70,15 @@ def spec_fingerprint(spec: Spec) -> str:
     suite = spec.evaluate.suite
     document["evaluate"]["suite"] = None if suite is None else file_sha256(Path(suite))
     return _hash(document)
+
+
+def _checkpoint_sha256(path: Path) -> str:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is no regular file")
+    if status.st_size > LARGEST_CHECKPOINT_BYTES:
+        raise ValueError(f"{path} has {status.st_size:,} bytes, more than the {LARGEST_CHECKPOINT_BYTES:,} allowed")
+    return file_sha256(path)
 
 
 def file_sha256(path: Path) -> str:

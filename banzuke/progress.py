@@ -23,6 +23,10 @@ class Listener(Protocol):
         """These attempts are recorded."""
         ...
 
+    def on_skipped(self, game_id: str, reason: str) -> None:
+        """A game that was to be played is left for another invocation."""
+        ...
+
     def on_problem(self, text: str) -> None:
         """Something went wrong that the run survives: one line."""
         ...
@@ -47,6 +51,12 @@ def announce_records(records: Sequence[GameRecord]) -> None:
     """Tell everybody what was just recorded."""
     for listener in listeners:
         listener.on_records(records)
+
+
+def announce_skipped(game_id: str, reason: str) -> None:
+    """Tell everybody of a game that will not be played now."""
+    for listener in listeners:
+        listener.on_skipped(game_id, reason)
 
 
 def announce_problem(text: str) -> None:

@@ -9,18 +9,29 @@ import difflib
 import os
 import re
 import shutil
+import stat
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from banzuke.errors import SpecError
 
 NAME_PATTERN = r"^(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"  # `$` would let a newline follow
 ENGINE_FOLDERS = ("/usr/games",)
+LARGEST_SPEC_BYTES = 4 << 20
+LARGEST_CHECKPOINT_BYTES = 4 << 30
+"""What is larger is not even hashed."""
+MOST_FAULTS_SHOWN = 20
+MOST_HINTS_AMONG = 200
+"""Words among which a near one is looked for; that takes time for each."""
+_ENDLESS_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
+"""A dotted key of so many parts: the parser takes time quadratic in their number."""
+LONGEST_LIMIT_MS = 7 * 24 * 3600 * 1000
 
 
 def is_name(text: str) -> bool:
@@ -29,12 +40,28 @@ def is_name(text: str) -> bool:
 
 
 Name = Annotated[str, Field(pattern=re.compile(NAME_PATTERN))]
+Milliseconds = Annotated[int, Field(ge=1, le=LONGEST_LIMIT_MS)]
+# A NUL ends a text for every program that is written in C.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=10_000)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False)]
 
 
 def usable_cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _check_bits(value: bool | float | str) -> bool | float | str:
+    """Checked afterwards: a whole number that is too large would else be taken for a fraction, and rounded."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("more than 64 bits")
+    return value
+
+
+Setting = Annotated[
+    bool | int | Annotated[float, Field(allow_inf_nan=False)] | Text,
+    AfterValidator(_check_bits),
+]
 
 
 class _Section(BaseModel):
@@ -44,13 +71,13 @@ class _Section(BaseModel):
 class SearchLimit(_Section):
     """How long an engine may think about a move. Exactly one kind of limit."""
 
-    nodes: int | None = Field(None, ge=1)
+    nodes: int | None = Field(None, ge=1, lt=2**63)
     depth: int | None = Field(None, ge=1, le=1000)
-    movetime_ms: int | None = Field(None, ge=1)
-    byoyomi_ms: int | None = Field(None, ge=1)
-    base_ms: int | None = Field(None, ge=0)
-    increment_ms: int | None = Field(None, ge=1)
-    margin_ms: int = Field(100, ge=0)
+    movetime_ms: Milliseconds | None = None
+    byoyomi_ms: Milliseconds | None = None
+    base_ms: int | None = Field(None, ge=0, le=LONGEST_LIMIT_MS)
+    increment_ms: Milliseconds | None = None
+    margin_ms: int = Field(100, ge=0, le=LONGEST_LIMIT_MS)
     """Allowed beyond a clock before it is a time forfeit."""
 
     @property
@@ -114,11 +141,11 @@ class UsiAgent(_Agent):
     """An external engine that speaks USI."""
 
     kind: Literal["usi"]
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[Text, ...] = Field(min_length=1, max_length=1000)
     """Program and arguments; never a shell line."""
-    options: dict[str, bool | int | Annotated[float, Field(allow_inf_nan=False)] | str] = Field(default_factory=dict)
+    options: dict[str, Setting] = Field(default_factory=dict, max_length=1000)
     limit: SearchLimit
-    version: str | None = None
+    version: Text | None = None
     """Stands for the program's bytes in the content hash."""
     directory: str = ""
     """Where the spec lies; relative arguments are found there. Filled in by :func:`load_spec`."""
@@ -170,10 +197,13 @@ class LimitsSpec(_Section):
     move_seconds: Seconds = 10.0
     game_seconds: Seconds = 1800.0
     start_seconds: Seconds = 120.0
-    worker_memory_mb: int = Field(4096, ge=64)
+    worker_memory_mb: int = Field(4096, ge=64, le=1 << 30)
     """Resident memory of a worker and all its descendants."""
     retries: int = Field(2, ge=0, le=100)
     """Further attempts at a void game, per invocation."""
+    put_off_after: int = Field(5, ge=0, le=1_000_000)
+    """An agent whose first so many different games of an invocation are void by its own fault has its others put off;
+    0: never."""
 
 
 class RatingsSpec(_Section):
@@ -220,16 +250,34 @@ def load_spec(path: Path) -> Spec:
         SpecError: with one line for every fault found; the file may be missing, not TOML, or wrong in any part.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        reader = _Reader(_parsed(_spec_text(path)), path.resolve().parent)
+        spec = reader.read()
+    except RecursionError as error:
+        raise SpecError(f"{path}: is nested too deeply") from error
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: is not TOML: {_one_line(str(error))}") from error
-    reader = _Reader(raw, path.resolve().parent)
-    spec = reader.read()
+    except ValueError as error:  # also of numbers with more digits than Python takes
+        raise SpecError(f"{path}: is not TOML: {_clipped(_one_line(str(error)))}") from error
     if spec is None or reader.faults:
-        raise SpecError(*(f"{path}: {fault}" for fault in reader.faults))
+        raise SpecError(*(f"{path}: {fault}" for fault in reader.shown_faults()))
     return spec
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    if _ENDLESS_KEY.search(text):
+        raise RecursionError("a key of too many parts")
+    return tomllib.loads(text)
+
+
+def _spec_text(path: Path) -> str:
+    # A named pipe would be waited for until somebody writes to it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no regular file")
+        if status.st_size > LARGEST_SPEC_BYTES:
+            raise OSError(f"it has {status.st_size:,} bytes, more than the {LARGEST_SPEC_BYTES:,} that are read")
+        return file.read(LARGEST_SPEC_BYTES).decode("utf-8")
 
 
 class _Reader:
@@ -239,6 +287,13 @@ class _Reader:
         self.raw = raw
         self.directory = directory
         self.faults: list[str] = []
+        self.more = 0
+        """Faults that were only counted."""
+
+    def shown_faults(self) -> list[str]:
+        """The first faults, and how many more there are."""
+        more = self.more + max(0, len(self.faults) - MOST_FAULTS_SHOWN)
+        return [*self.faults[:MOST_FAULTS_SHOWN], *([f"… and {more:,} more faults"] if more else [])]
 
     def read(self) -> Spec | None:
         top = {key: value for key, value in self.raw.items() if key not in _SECTIONS and key != "agents"}
@@ -258,7 +313,10 @@ class _Reader:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            self.faults.extend(_describe(error, model, where))
+            room = max(0, MOST_FAULTS_SHOWN + 1 - len(self.faults))
+            found = _distinct(error)
+            self.faults.extend(_describe(found[:room], model, where))
+            self.more += len(found[room:])
             return None
 
     def _agents(self) -> list[_Agent]:
@@ -270,11 +328,15 @@ class _Reader:
         for index, entry in enumerate(raw):
             where = f"agents[{index}]"
             if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-                where = f"agent {entry['name']!r}"
+                where = f"agent {_shown(entry['name'])}"
             kind = entry.get("kind") if isinstance(entry, dict) else None
             model = _KINDS.get(kind) if isinstance(kind, str) else None
+            if model is None and len(self.faults) > MOST_FAULTS_SHOWN:
+                self.more += 1  # looking for near words takes time
+                continue
             if model is None:
-                self.faults.append(f"{where}: kind: {_unknown(str(kind), _KINDS, 'kind of agent')}")
+                word = kind if isinstance(kind, str) else "" if kind is None else _shown(kind)
+                self.faults.append(f"{where}: kind: {_unknown(word, _KINDS, 'kind of agent')}")
                 continue
             if "directory" in entry:
                 self.faults.append(f"{where}: {_unknown('directory', _visible(model), 'key')}")
@@ -299,9 +361,9 @@ class _Reader:
         return [e["name"] for e in entries if isinstance(e, dict) and isinstance(e.get("name"), str)]
 
     def _check_names(self, agents: Sequence[_Agent]) -> None:
-        names = self._names()
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self.faults.append(f"agent {name!r}: the name is given {names.count(name)} times; names are unique")
+        for name, times in sorted(Counter(self._names()).items()):
+            if times > 1:
+                self.faults.append(f"agent {_shown(name)}: the name is given {times} times; names are unique")
         folded: dict[str, str] = {}
         for agent in agents:
             other = folded.setdefault(agent.name.lower(), agent.name)
@@ -320,7 +382,7 @@ class _Reader:
             self.faults.append('[tournament]: challengers: a gauntlet needs them, e.g. challengers = ["epoch-10"]')
         if tournament.format != "gauntlet" and tournament.challengers:
             self.faults.append('[tournament]: challengers: only format = "gauntlet" has them')
-        names = self._names()
+        names = dict.fromkeys(self._names())
         for challenger in tournament.challengers:
             if challenger not in names:
                 self.faults.append(f"[tournament]: challengers: {_unknown(challenger, names, 'agent')}")
@@ -346,11 +408,8 @@ class _Reader:
                     f"[limits]: move_seconds: {limits.move_seconds:g} is less than the {longest:g} s that the clock "
                     f"of {engine.name!r} allows for one move"
                 )
-        slowest = max(
-            combinations(engines, 2) if len(engines) > 1 else ((engine,) for engine in engines),
-            key=lambda pair: sum(engine.limit.longest_game_ms(own_moves) for engine in pair),
-            default=(),
-        )
+        # The two slowest are the slowest pair, and there may be a million pairs.
+        slowest = sorted(engines, key=lambda engine: engine.limit.longest_game_ms(own_moves), reverse=True)[:2]
         longest = sum(engine.limit.longest_game_ms(own_moves) for engine in slowest) / 1000
         if longest > limits.game_seconds:
             names = " and ".join(repr(engine.name) for engine in slowest)
@@ -372,7 +431,7 @@ class _Reader:
 
     def _resolve_agent(self, agent: _Agent) -> _Agent:
         if isinstance(agent, CheckpointAgent):
-            path = self._file(agent.path, f"agent {agent.name!r}: path")
+            path = self._file(agent.path, f"agent {agent.name!r}: path", most_bytes=LARGEST_CHECKPOINT_BYTES)
             return agent.model_copy(update={"path": path})
         if isinstance(agent, UsiAgent):
             try:
@@ -382,10 +441,21 @@ class _Reader:
             return agent.model_copy(update={"directory": str(self.directory)})
         return agent
 
-    def _file(self, name: str, where: str) -> str:
+    def _file(self, name: str, where: str, *, most_bytes: int | None = None) -> str:
         path = self.directory / name
-        if "\0" in name or not path.is_file():
-            self.faults.append(f"{where}: no such file: {name!r} (looked in {self.directory})")
+        try:
+            status = path.stat()
+        except (FileNotFoundError, ValueError):  # no file has a NUL in its name
+            self.faults.append(f"{where}: no such file: {_shown(name)} (looked in {self.directory})")
+        except OSError as error:
+            self.faults.append(f"{where}: {_shown(name)}: {error.strerror}")
+        else:
+            if not stat.S_ISREG(status.st_mode):
+                self.faults.append(f"{where}: {_shown(name)} is no regular file")
+            elif most_bytes is not None and status.st_size > most_bytes:
+                self.faults.append(
+                    f"{where}: {_shown(name)} has {status.st_size:,} bytes, more than the {most_bytes:,} allowed"
+                )
         return str(path)
 
 
@@ -418,26 +488,49 @@ def find_program(name: str, directory: Path) -> Path:
     """
     if "\0" not in name:
         local = directory / name
-        if "/" in name and local.is_file() and os.access(local, os.X_OK):
+        if "/" in name and _is_program(local):
             return local
         found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *ENGINE_FOLDERS]))
         if found is not None and "/" not in name:
             return Path(found)
-        if local.is_file() and os.access(local, os.X_OK):
+        if _is_program(local):
             return local
-    raise FileNotFoundError(f"no program {name!r} on PATH, in {', '.join(ENGINE_FOLDERS)} or in {directory}")
+    raise FileNotFoundError(f"no program {_shown(name)} on PATH, in {', '.join(ENGINE_FOLDERS)} or in {directory}")
 
 
-def _describe(error: ValidationError, model: type[BaseModel], where: str) -> Iterator[str]:
-    known = ["agents", *_SECTIONS, *model.model_fields] if model is _Top else _visible(model)
+def _is_program(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.X_OK)
+    except OSError:  # a name too long to be one
+        return False
+
+
+def _distinct(error: ValidationError) -> list[ErrorDetails]:
+    """The faults of a section; an option's value, which may be of several kinds, is at fault once, not once a kind."""
+    found: dict[tuple[int | str, ...], ErrorDetails] = {}
     for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"])
+        loc = fault["loc"]
+        found.setdefault(loc[:2] if loc[:1] == ("options",) else loc, fault)
+    return list(found.values())
+
+
+def _describe(faults: Iterable[ErrorDetails], model: type[BaseModel], where: str) -> Iterator[str]:
+    known = ["agents", *_SECTIONS, *model.model_fields] if model is _Top else _visible(model)
+    for fault in faults:
+        place = ".".join(_word(part) for part in fault["loc"])
         prefix = f"{where}: {place}" if where and place else where or place
         if fault["type"] == "extra_forbidden":
             fields = SearchLimit.model_fields if len(fault["loc"]) > 1 and fault["loc"][0] == "limit" else known
-            yield f"{where + ': ' if where else ''}{_unknown(place, fields, 'key')}"
+            yield f"{where + ': ' if where else ''}{_unknown('.'.join(map(str, fault['loc'])), fields, 'key')}"
+        elif fault["loc"][:1] == ("options",) and len(fault["loc"]) > 1:
+            yield (
+                f"{where}: options.{_word(fault['loc'][1])}: {_shown(fault['input'])} is no value of an option: "
+                "true or false, a number (finite, at most 64 bits), or text (without NUL)"
+            )
         elif fault["type"] == "missing":
             yield f"{prefix}: is missing"
+        elif fault["type"] == "string_pattern_mismatch" and "\0" in str(fault["input"]) and place != "name":
+            yield f"{prefix}: {_shown(fault['input'])} holds a NUL, which ends a text for other programs"
         elif fault["type"] == "string_pattern_mismatch" and place == "name":
             yield (
                 f"{prefix}: {_shown(fault['input'])} is no name: 1 to 64 letters, digits, '.', '_' or '-', "
@@ -455,14 +548,28 @@ def _visible(model: type[BaseModel]) -> list[str]:
 
 def _unknown(word: str, known: Iterable[str], noun: str) -> str:
     options = sorted(set(known))
+    if len(options) > MOST_HINTS_AMONG or len(word) > MOST_HINTS_AMONG:
+        return f"unknown {noun} {_shown(word)}"
     near = difflib.get_close_matches(word.rpartition(".")[2], options, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(options)}" if options else "there is none"
-    return f"unknown {noun} {_shown(word)}; {hint}"
+    return f"unknown {noun} {_shown(word)}; {_clipped(hint, 400)}"
+
+
+def _word(part: str | int) -> str:
+    """A key as it may stand in a line: hostile ones are quoted and cut."""
+    text = str(part)
+    return text if len(text) <= 80 and text.isprintable() else _shown(text)
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    try:
+        return _clipped(repr(value))
+    except ValueError:  # written in hexadecimal, a number may have more digits than Python will write in decimal
+        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else "what was given"
+
+
+def _clipped(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _one_line(text: str) -> str:

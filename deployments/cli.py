@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -17,10 +19,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from banzuke import __version__
-from banzuke.errors import BanzukeError, RunChangedError, SpecError, UnknownRunError
+from banzuke.errors import (
+    BanzukeError,
+    CorruptPartError,
+    RunBusyError,
+    RunChangedError,
+    SpecError,
+    StorageError,
+    UnknownRunError,
+)
 from banzuke.specs import LimitsSpec, Spec, load_spec
+from deployments.open_files import raise_open_files_limit
+from deployments.streams import OutputLostError, make_streams_safe, stdout_fault
+from flows.stopping import StoppedError, stopping_signals
 
 if TYPE_CHECKING:
+    from storage.game_store import GameStore
     from tasks.summary import Summary
 
 OK, FAULT_OF_OURS, BAD_SPEC, DEGRADED = 0, 1, 2, 3
@@ -39,6 +53,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of Prefect and of the tasks.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The tournament, a TOML file.")]
 DEFAULT_STORE = "./banzuke-store"
+COMPLETE = "stopped, but everything was complete by then: nothing is left to be played"
+MOST_FAULTS_SHOWN = 25
+LONGEST_FAULT = 400
+
+_last_line = ["stopped"]
+"""What is said where a signal ends the command outside a flow; it changes as the command goes on."""
 
 
 @app.command()
@@ -65,8 +85,10 @@ def run(
     loaded = _with_concurrency(load_spec(spec), concurrency)
     started = time.monotonic()
     chosen = run_id or _new_run_id(loaded.name)
-    ended = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose)
-    again = f"banzuke run {spec} --store {store} --run-id {chosen}"
+    _opened(store)
+    again = _going_on(f"banzuke run {shlex.quote(str(spec))} --store {shlex.quote(store)} --run-id {chosen}")
+    ended = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose, again=again)
+    _is_over(complete=ended.result.is_complete)
     _report([ended.result], store, as_json=as_json, seconds=time.monotonic() - started)
     _leave(complete=ended.result.is_complete, stopped_by=ended.stopped_by, again=again)
 
@@ -81,13 +103,14 @@ def evaluate(
 
     loaded = load_spec(spec)
     evaluation_id = _new_run_id(loaded.name)
-    ended = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose)
+    _opened(store)
+    again = _going_on(f"banzuke evaluate {shlex.quote(str(spec))} --store {shlex.quote(store)}")
+    ended = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose, again=again)
     found = ended.result
     if as_json:
         _print_json({"evaluation_id": evaluation_id, "store": store, "agents": found})
     else:
         print_evaluation(found)
-    again = f"banzuke evaluate {spec} --store {store}"
     _leave(complete=all(agent["fit"] for agent in found), stopped_by=ended.stopped_by, again=again)
 
 
@@ -106,14 +129,17 @@ def standings(
 ) -> None:
     """Rate the stored games of one or several runs (default: the newest run)."""
     from deployments.printing import print_standings, standings_json  # noqa: PLC0415 - see run
-    from storage.game_store import GameStore  # noqa: PLC0415 - see run
     from tasks.rating import publish, rate_runs  # noqa: PLC0415 - see run
 
-    games = GameStore(store)
-    chosen = run_ids or _newest(games.run_ids(), store)
-    rated = rate_runs(games, chosen, count_faults=count_faults)
+    games = _opened(store)
+    chosen = run_ids or _newest_with_a_plan(games)
+    with _damage_named(chosen):
+        rated = rate_runs(games, chosen, count_faults=count_faults)
     if len(chosen) == 1 and not count_faults:
-        publish(games, chosen[0], rated)
+        try:
+            publish(games, chosen[0], rated)
+        except StorageError as error:
+            _say(f"note: not published: {error}")
     if as_json:
         _print_json(standings_json(rated, chosen))
     else:
@@ -145,38 +171,69 @@ def backfill(
 ) -> None:
     """Play the void and missing games of earlier runs, and publish their standings."""
     from deployments.running import run_backfill  # noqa: PLC0415 - see run
-    from storage.game_store import GameStore  # noqa: PLC0415 - see run
-    from tasks.backfill import choose_runs, games_to_backfill, parse_causes  # noqa: PLC0415 - see run
+    from tasks.backfill import choose_runs, parse_causes, void_and_missing  # noqa: PLC0415 - see run
 
     causes = parse_causes(cause)
-    games = GameStore(store)
-    chosen = choose_runs(games, run_ids or [], None if since is None else datetime.now(UTC) - _age(since))
-    wanted = {run_id: games_to_backfill(store, run_id, causes) for run_id in chosen}
+    chosen = choose_runs(_opened(store), run_ids or [], None if since is None else datetime.now(UTC) - _age(since))
+    wanted, left_out = void_and_missing(store, chosen, causes, mending=not dry_run)
+    if left_out and run_ids:
+        raise next(iter(left_out.values()))
+    for error in left_out.values():
+        _say(f"left out: {error}")
+    todo = {run_id: games for run_id, games in wanted.items() if games}
     if dry_run:
-        todo = {run_id: sorted(ids) for run_id, ids in wanted.items() if ids}
-        if as_json:
-            _print_json({"store": store, "games": todo})
-        else:
-            for ids in todo.values():
-                typer.echo("\n".join(ids))
-            typer.echo(f"{sum(map(len, todo.values()))} games of {len(todo)} runs would be played")
+        _print_dry_run(todo, store, as_json=as_json)
         raise typer.Exit(OK)
     started = time.monotonic()
-    touched = [run_id for run_id, ids in wanted.items() if ids] or chosen[:1]
-    ended = run_backfill(store, touched, causes, parallel, wanted, live=not as_json, verbose=verbose)
+    if not todo:
+        _report_nothing_to_play(list(wanted), store, causes, as_json=as_json)
+    options = [("run", run_id) for run_id in run_ids or []] + [
+        ("cause", cause),
+        ("since", since),
+        ("parallel", parallel),
+    ]
+    given = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in options if value)
+    again = _going_on(f"banzuke backfill --store {shlex.quote(store)}{given}")
+    expected = sum(map(len, todo.values()))
+    ended = run_backfill(store, list(todo), causes, parallel, expected, live=not as_json, verbose=verbose, again=again)
+    complete = len(ended.result) == len(todo) and all(summary.is_complete for summary in ended.result)
+    _is_over(complete=complete)
     _report(ended.result, store, as_json=as_json, seconds=time.monotonic() - started)
-    complete = bool(ended.result) and all(summary.is_complete for summary in ended.result)
-    _leave(complete=complete, stopped_by=ended.stopped_by, again=f"banzuke backfill --store {store}")
+    _leave(complete=complete, stopped_by=ended.stopped_by, again=again)
+
+
+def _print_dry_run(todo: Mapping[str, Mapping[str, str]], store: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({"store": store, "games": {run_id: sorted(games) for run_id, games in todo.items()}})
+        return
+    for run_id, games in todo.items():
+        for game_id, cause in sorted(games.items()):
+            typer.echo(f"{game_id} {cause}")
+        counts = ", ".join(f"{count} {cause}" for cause, count in Counter(games.values()).most_common())
+        typer.echo(f"{run_id}: {len(games)} games ({counts})")
+    typer.echo(f"{sum(map(len, todo.values()))} games of {len(todo)} runs would be played")
+
+
+def _report_nothing_to_play(run_ids: Sequence[str], store: str, causes: Sequence[str], *, as_json: bool) -> NoReturn:
+    from storage.game_store import GameStore  # noqa: PLC0415 - see run
+    from tasks.summary import summarise  # noqa: PLC0415 - see run
+
+    summaries = [summarise(GameStore(store), run_id) for run_id in run_ids]
+    if as_json:
+        _report(summaries, store, as_json=True, seconds=0.0)
+    else:
+        of_cause = f" of cause {', '.join(causes)}" if causes else ""
+        typer.echo(f"nothing to play: no void or missing game{of_cause} in {len(run_ids)} runs of {store}")
+    raise typer.Exit(OK if summaries and all(summary.is_complete for summary in summaries) else DEGRADED)
 
 
 @app.command()
 def runs(*, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List the runs in a store, newest first."""
     from deployments.printing import print_runs  # noqa: PLC0415 - see run
-    from storage.game_store import GameStore  # noqa: PLC0415 - see run
     from tasks.summary import describe_runs  # noqa: PLC0415 - see run
 
-    found = describe_runs(GameStore(store))
+    found = describe_runs(_opened(store))
     if as_json:
         _print_json({"store": store, "runs": found})
     else:
@@ -192,16 +249,16 @@ def show(
 ) -> None:
     """Show one run: what was planned, what counts, what went wrong, and the standings."""
     from deployments.printing import print_run, summary_json  # noqa: PLC0415 - see run
-    from storage.game_store import GameStore  # noqa: PLC0415 - see run
     from tasks.summary import health, summarise  # noqa: PLC0415 - see run
 
-    games = GameStore(store)
-    summary = summarise(games, run_id)
-    condition = health(games, run_id)
-    if as_json:
-        _print_json(summary_json(summary, store) | {"health": condition})
-    else:
-        print_run(summary, condition, games.read_run(run_id))
+    games = _opened(store)
+    with _damage_named([run_id]):
+        summary = summarise(games, run_id)
+        condition = health(games, run_id)
+        if as_json:
+            _print_json(summary_json(summary, store) | {"health": condition})
+        else:
+            print_run(summary, condition, games.read_run(run_id))
 
 
 def _version(value: bool) -> None:
@@ -219,6 +276,15 @@ def _options(
     """Take the options of the command itself."""
 
 
+def _opened(store: str) -> GameStore:
+    """The store, without what commands that were killed have left in it."""
+    from storage.game_store import GameStore  # noqa: PLC0415 - see run
+
+    games = GameStore(store)
+    games.sweep()
+    return games
+
+
 def _with_concurrency(spec: Spec, concurrency: int | None) -> Spec:
     if concurrency is None:
         return spec
@@ -231,10 +297,29 @@ def _new_run_id(name: str) -> str:
     return f"{name[: 64 - len(stamp) - 1].rstrip('-')}-{stamp}"
 
 
-def _newest(found: Sequence[str], store: str) -> list[str]:
+def _newest_with_a_plan(games: GameStore) -> list[str]:
+    found = games.run_ids()
     if not found:
-        raise UnknownRunError(f"there is no run in {store}; play one with `banzuke run SPEC --store {store}`")
-    return [found[0]]
+        raise UnknownRunError(
+            f"there is no run in {games.uri}; play one with `banzuke run SPEC --store {shlex.quote(games.uri)}`"
+        )
+    for run_id in found:
+        if games.has_plan(run_id):
+            return [run_id]
+    raise UnknownRunError(f"no run in {games.uri} has a plan yet; the newest is {found[0]}: run its spec again")
+
+
+@contextlib.contextmanager
+def _damage_named(run_ids: Sequence[str]) -> Iterator[None]:
+    """What the store's documents hold is what somebody wrote there: where it is not what a run has, say so."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if os.environ.get("BANZUKE_TRACEBACK"):
+            raise
+        raise CorruptPartError(
+            f"run {', '.join(run_ids)}: what is stored of it is not what a run has ({_one_line(error)})"
+        ) from error
 
 
 def _age(text: str) -> timedelta:
@@ -256,13 +341,25 @@ def _report(summaries: Sequence[Summary], store: str, *, as_json: bool, seconds:
 
 def _print_json(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, allow_nan=False, default=str) + "\n")
-    sys.stdout.flush()
+    fault = stdout_fault()
+    if fault is not None:
+        raise OutputLostError(f"stdout did not take the result: {fault.strerror or fault}; the store has it")
+
+
+def _going_on(again: str) -> str:
+    _last_line[0] = f"stopped; everything finished is kept. Go on with: {again}"
+    return again
+
+
+def _is_over(*, complete: bool) -> None:
+    if complete:
+        _last_line[0] = COMPLETE
 
 
 def _leave(*, complete: bool, stopped_by: int | None, again: str) -> NoReturn:
     """End with the exit code of the contract; the last line of a stopped command says how to go on."""
     if stopped_by is not None:
-        _say(f"stopped; everything finished is kept. Go on with: {again}")
+        _say(COMPLETE if complete else f"stopped; everything finished is kept. Go on with: {again}")
         raise typer.Exit(128 + stopped_by)
     raise typer.Exit(OK if complete else DEGRADED)
 
@@ -272,22 +369,32 @@ def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+class _Ended(SystemExit):
+    """No error, so that nothing that survives errors survives it."""
+
+
 def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
     """While no game is being played there is nothing to finish; blocks that opened something still close it."""
-    _say("stopped")
-    raise SystemExit(128 + number)
+    raise _Ended(128 + number)
 
 
 def main() -> NoReturn:
     """Entry point of the ``banzuke`` command."""
-    _make_streams_safe()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    make_streams_safe()
+    for number in stopping_signals():
         signal.signal(number, _end_at_once)
     try:
+        raise_open_files_limit()
         app()
-    except (SpecError, RunChangedError, UnknownRunError) as error:
-        _say(str(error))
+    except (SpecError, RunBusyError, RunChangedError, UnknownRunError) as error:
+        _say(_clipped(str(error)))
         sys.exit(BAD_SPEC)
+    except StoppedError as error:
+        _say(_last_line[0])
+        sys.exit(128 + error.number)
+    except _Ended:
+        _say(_last_line[0])
+        raise
     except BanzukeError as error:
         _say(f"banzuke: {error}")
         sys.exit(FAULT_OF_OURS)
@@ -299,19 +406,15 @@ def main() -> NoReturn:
     sys.exit(OK)
 
 
-def _make_streams_safe() -> None:
-    """A closed stream swallows what is written to it, and one that knows few letters replaces the others."""
-    if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - likewise
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+def _clipped(faults: str) -> str:
+    lines = faults.splitlines()
+    more = len(lines) - MOST_FAULTS_SHOWN
+    return faults if more <= 0 else "\n".join([*lines[:MOST_FAULTS_SHOWN], f"… and {more} more"])
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_FAULT else f"{text[:LONGEST_FAULT]}…"
 
 
 if __name__ == "__main__":

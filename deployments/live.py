@@ -55,6 +55,9 @@ class _Display:
     def on_records(self, records: Sequence[GameRecord]) -> None:
         """Nothing to show."""
 
+    def on_skipped(self, game_id: str, reason: str) -> None:
+        """Nothing to show."""
+
     def on_problem(self, text: str) -> None:
         """Show it, wherever the cursor is."""
         sys.stderr.write(f"{text}\n")
@@ -128,7 +131,7 @@ class LiveTable(_Display):
 
     def on_problem(self, text: str) -> None:
         """Show it above the live display."""
-        self.console.print(Text(text, style="red"))
+        self.console.print(Text(text, style="red"), soft_wrap=self.live is None)
 
     def _say(self, line: str) -> None:
         if self.talks and self.live is None:
@@ -187,18 +190,26 @@ class BackfillLines(_Display):
     def on_records(self, records: Sequence[GameRecord]) -> None:
         """Print them."""
         for record in records:
-            with self._lock:
-                if record.status is not Status.VOID:
-                    self._done.add(record.game_id)
-                done = len(self._done)
-            verdict = "OK" if record.status is not Status.VOID else f"void, {record.termination}: {record.detail}"
-            elapsed = time.monotonic() - self._started
-            if self.live:
-                sys.stdout.write(
-                    f"[{done}/{self.expected}] {record.game_id} -> {verdict} "
-                    f"({max(0, self.expected - done)} remaining, {elapsed:.0f} s elapsed)\n"
-                )
-                sys.stdout.flush()
+            is_void = record.status is Status.VOID
+            verdict = f"void, {record.termination}: {record.detail}" if is_void else "OK"
+            self._print(record.game_id, verdict, settled=not is_void)
+
+    def on_skipped(self, game_id: str, reason: str) -> None:
+        """Print it."""
+        self._print(game_id, f"not played: {reason}", settled=True)
+
+    def _print(self, game_id: str, verdict: str, *, settled: bool) -> None:
+        with self._lock:
+            if settled:
+                self._done.add(game_id)
+            done = len(self._done)
+        elapsed = time.monotonic() - self._started
+        if self.live:
+            sys.stdout.write(
+                f"[{done}/{self.expected}] {game_id} -> {verdict} "
+                f"({max(0, self.expected - done)} remaining, {elapsed:.0f} s elapsed)\n"
+            )
+            sys.stdout.flush()
 
 
 def _duration(seconds: float) -> str:

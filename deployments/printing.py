@@ -70,6 +70,8 @@ def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
     console.print(Text(f"\n{_counts(summary)} in {seconds:.0f} s"), soft_wrap=True)
     for agent, reason in summary.unfit:
         console.print(Text(f"unfit, left out: {agent}: {reason}"), soft_wrap=True)
+    for agent, reason in summary.put_off:
+        console.print(Text(f"put off: {agent}: {reason}"), soft_wrap=True)
     console.print(Text(f"games:     {store}/games/{summary.run_id}"), soft_wrap=True)
     _print_next(console, summary, store)
 
@@ -92,12 +94,16 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
     )
     for agent, reason in summary.unfit:
         console.print(Text(f"unfit: {agent}: {reason}"), soft_wrap=True)
+    for agent, reason in summary.put_off:
+        console.print(Text(f"put off: {agent}: {reason}"), soft_wrap=True)
     for cause, count in sorted(condition["voids_by_cause"].items()):
         console.print(f"void:  {count} games by {cause}")
     for agent, count in sorted(condition["voids_by_agent"].items()):
         console.print(Text(f"void:  {count} games by the fault of {agent}"))
     if condition["retries"]:
         console.print(f"{condition['retries']} attempts were repeated")
+    for part in condition["damaged"]:
+        console.print(Text(f"damaged: {part['path']}: {part['reason']}"), soft_wrap=True)
     for warning in condition["warnings"]:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
 
@@ -152,6 +158,7 @@ def summary_json(summary: Summary, store: str) -> dict[str, Any]:
         "voids": summary.voids,
         "missing": summary.missing,
         "unfit": [{"agent": agent, "reason": reason} for agent, reason in summary.unfit],
+        "put_off": [{"agent": agent, "reason": reason} for agent, reason in summary.put_off],
         "standings": [asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings],
     }
 
@@ -167,6 +174,7 @@ def merged_json(summaries: Sequence[Summary], store: str, *, seconds: float) -> 
         "store": store,
         **counts,
         "unfit": [unfit for run in each for unfit in run["unfit"]],
+        "put_off": [put_off for run in each for put_off in run["put_off"]],
         "seconds": round(seconds, 3),
         "standings": [row for run in each for row in run["standings"]],
         "runs": each,

@@ -9,22 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from banzuke.errors import BanzukeError, CorruptPartError, SpecError, StorageError, UnknownRunError
 from banzuke.identity import identify
-from banzuke.match.planning import plan_run
+from banzuke.match.planning import games_planned, plan_run
+from banzuke.progress import announce_problem
 from banzuke.specs import SPEC, Spec, is_name
 from banzuke.workers.pool import WorkerPool, worker_pool
-from deployments.embedded_server import api
+from deployments.embedded_server import EmbeddedServer, api
 from deployments.live import BackfillLines, LiveTable
+from deployments.open_files import check_open_files
+from flows.stopping import StoppedError, stop_on_signals
 from storage.game_store import GameStore
 from storage.ledger import Ledger
-from tasks.backfill import spec_of_run
-from tasks.resuming import check_unchanged
+from tasks.backfill import shared_spec, specs_of_runs
+from tasks.resuming import check_unchanged, playing
 from tasks.summary import Summary
 
 if TYPE_CHECKING:
@@ -45,20 +49,47 @@ class Ended(Generic[Result]):
 
 STOP_SECONDS = 8.0
 """For a stopped flow to end by itself; a stopped command is gone within ten seconds."""
+MANY_GAMES = 20_000
+"""Planning more takes seconds, and somebody may be waiting."""
+SAY_SECONDS = 1.0
+"""For the last line to be read by whoever reads it."""
+
+THE_SAME = "the same command"
 
 
 class FlowFailedError(BanzukeError):
     """The flow ended without a summary."""
 
 
-def run_tournament(spec: Spec, store: str, run_id: str, *, live: bool, verbose: bool) -> Ended[Summary]:
+class ServerLostError(BanzukeError):
+    """The embedded Prefect server died and could not be started again."""
+
+
+def run_tournament(
+    spec: Spec, store: str, run_id: str, *, live: bool, verbose: bool, again: str = THE_SAME
+) -> Ended[Summary]:
     """Run the whole pipeline for a spec; see ``flows/run_pipeline.py``.
+
+    Args:
+        spec: the tournament.
+        store: local path or fsspec URL.
+        run_id: a new one, or that of an earlier run of the same spec.
+        live: whether people are told how it goes.
+        verbose: whether Prefect's logs are shown.
+        again: the command that goes on with it.
 
     Raises:
         SpecError, RunChangedError: before anything is written.
+        StoppedError: a signal ended it before it had a result.
+        ServerLostError: the embedded server is gone for good.
     """
+    if live and games_planned(spec) > MANY_GAMES:
+        sys.stderr.write(f"{run_id}: planning {games_planned(spec):,} games\n")
     check_beforehand(spec, store, run_id)
-    with _prepared(spec, verbose=verbose) as (call, pool), LiveTable(spec, store, run_id, live=live):
+    with (
+        _prepared(spec, verbose=verbose, again=again) as (call, pool),
+        LiveTable(spec, store, run_id, live=live),
+    ):
 
         def flow() -> Flow[..., Any]:
             from flows.run_pipeline import run_pipeline  # noqa: PLC0415 - needs Prefect's settings in place
@@ -69,11 +100,14 @@ def run_tournament(spec: Spec, store: str, run_id: str, *, live: bool, verbose: 
 
 
 def run_evaluation(
-    spec: Spec, store: str, evaluation_id: str, *, live: bool, verbose: bool
+    spec: Spec, store: str, evaluation_id: str, *, live: bool, verbose: bool, again: str = THE_SAME
 ) -> Ended[list[dict[str, Any]]]:
-    """Probe and score the agents of a spec."""
+    """Probe and score the agents of a spec; arguments and errors as of :func:`run_tournament`."""
     plan_run(spec, run_id=evaluation_id, agent_ids={agent.name: "" for agent in spec.agents})
-    with _prepared(spec, verbose=verbose) as (call, pool), LiveTable(spec, store, evaluation_id, live=live):
+    with (
+        _prepared(spec, verbose=verbose, again=again) as (call, pool),
+        LiveTable(spec, store, evaluation_id, live=live),
+    ):
 
         def flow() -> Flow[..., Any]:
             from flows.evaluate_agents import evaluate_agents  # noqa: PLC0415 - see run_tournament
@@ -88,19 +122,18 @@ def run_backfill(
     run_ids: Sequence[str],
     causes: Sequence[str],
     parallel: int | None,
-    wanted: Mapping[str, Collection[str]],
+    expected: int,
     *,
     live: bool,
     verbose: bool,
+    again: str = THE_SAME,
 ) -> Ended[list[Summary]]:
-    """Play the void and missing games of runs; see ``flows/backfill_games.py``."""
-    specs = [SPEC.validate_json(spec_of_run(store, run_id, parallel)) for run_id in run_ids]
-    limits = specs[0].limits.model_copy(update={"concurrency": parallel or specs[0].limits.concurrency})
-    widest = specs[0].model_copy(
-        update={"limits": limits, "agents": tuple(agent for spec in specs for agent in spec.agents)}
-    )
-    expected = sum(len(ids) for ids in wanted.values())
-    with _prepared(widest, verbose=verbose) as (call, pool), BackfillLines(expected, live=live):
+    """Play the void and missing games of runs; see ``flows/backfill_games.py``, and :func:`run_tournament`."""
+    specs, _ = specs_of_runs(store, run_ids, parallel)
+    with (
+        _prepared(shared_spec(specs.values()), verbose=verbose, again=again) as (call, pool),
+        BackfillLines(expected, live=live),
+    ):
 
         def flow() -> Flow[..., Any]:
             from flows.backfill_games import backfill_games  # noqa: PLC0415 - see run_tournament
@@ -116,6 +149,7 @@ def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
     Raises:
         SpecError: the run id is none, the opening book or the suite is at fault.
         RunChangedError: there is a run of that id, planned from something else.
+        RunBusyError: another invocation is playing it.
     """
     if not is_name(run_id):
         raise SpecError(
@@ -135,11 +169,14 @@ def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
         raise SpecError(f"--store: {error}") from error
     if games.has_plan(run_id):
         check_unchanged(document, spec, identities, Ledger(games, run_id))
+    with playing(store, run_id):
+        """Free now; whoever takes it before the flow does is met there."""
 
 
 @contextlib.contextmanager
-def _prepared(spec: Spec, *, verbose: bool) -> Iterator[tuple[Callable[..., Any], WorkerPool]]:
+def _prepared(spec: Spec, *, verbose: bool, again: str = THE_SAME) -> Iterator[tuple[Callable[..., Any], WorkerPool]]:
     """A way to call a flow, and the pool it will find: server and workers are coming up when this returns."""
+    check_open_files(spec.limits.concurrency)
     chosen = os.environ.get("PREFECT_API_URL")
     with api(chosen=chosen) as server, worker_pool(spec) as pool:
         pool.warm_up()
@@ -152,13 +189,29 @@ def _prepared(spec: Spec, *, verbose: bool) -> Iterator[tuple[Callable[..., Any]
         os.environ.update(server.environment)
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
 
+        lost: list[str] = []
+        if isinstance(server, EmbeddedServer):
+            server.on_restart = _tell_of_restart
+            server.on_lost = _stopper(pool, lost)
         done = threading.Event()
-        threading.Thread(target=_insist_on_stopping, args=(pool, done), daemon=True).start()
+        threading.Thread(target=_insist_on_stopping, args=(pool, done, lost, again), daemon=True).start()
 
         def call(load: Callable[[], Flow[..., Any]], *arguments: Any) -> Any:  # noqa: ANN401 - the flow's own result
             flow = load()
             server.wait()
-            return _outcome(_call(flow, pool, arguments, embedded=chosen is None))
+            try:
+                return _outcome(_call(flow, pool, arguments, embedded=chosen is None))
+            except Exception as error:
+                if pool.stopped_by is not None:
+                    raise StoppedError(pool.stopped_by) from error
+                if lost:
+                    raise ServerLostError(_lost_line(lost, again)) from error
+                if _is_from_prefect(error):
+                    raise FlowFailedError(
+                        f"Prefect failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}; "
+                        f"everything finished is kept. Go on with: {again}"
+                    ) from error
+                raise
 
         try:
             yield call, pool
@@ -166,19 +219,57 @@ def _prepared(spec: Spec, *, verbose: bool) -> Iterator[tuple[Callable[..., Any]
             done.set()
 
 
-def _insist_on_stopping(pool: WorkerPool, done: threading.Event) -> None:
-    """End the process where a stopped flow does not: Prefect's client waits minutes for a server that has died.
+def _is_from_prefect(error: Exception) -> bool:
+    """What its client raises when the server fails, or cannot be spoken to."""
+    return any(kind.__module__.partition(".")[0] in {"prefect", "httpx", "httpcore"} for kind in type(error).__mro__)
+
+
+def _tell_of_restart() -> None:
+    announce_problem("the embedded Prefect server died and was started again")
+
+
+def _stopper(pool: WorkerPool, lost: list[str]) -> Callable[[str], None]:
+    def stop(reason: str) -> None:
+        lost.append(reason)
+        pool.stop.set()
+
+    return stop
+
+
+def _lost_line(lost: Sequence[str], again: str) -> str:
+    return (
+        f"the embedded Prefect server died and could not be started again ({lost[0]}); "
+        f"everything finished is kept. Go on with: {again}"
+    )
+
+
+def _insist_on_stopping(pool: WorkerPool, done: threading.Event, lost: Sequence[str], again: str) -> None:
+    """End the process where a stopped flow does not: Prefect's client waits minutes for a server that is gone.
 
     Every finished game is on disk already; workers and server die with us.
     """
     pool.stop.wait()
-    if not done.wait(STOP_SECONDS):
-        line = "stopped; everything finished is kept. The same command with the same --run-id goes on\n"
-        os.write(2, line.encode())
-        os._exit(128 + (pool.stopped_by or signal.SIGTERM))
+    if done.wait(STOP_SECONDS):
+        return
+    line, code = f"stopped; everything finished is kept. Go on with: {again}", 128 + (pool.stopped_by or signal.SIGTERM)
+    if lost and pool.stopped_by is None:
+        line, code = f"banzuke: {_lost_line(lost, again)}", 1
+    # In a thread of its own: nobody may be reading.
+    last_words = threading.Thread(target=_write_to_stderr, args=(f"{line}\n",), daemon=True)
+    last_words.start()
+    last_words.join(SAY_SECONDS)
+    os._exit(code)
+
+
+def _write_to_stderr(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
 
 
 def _call(flow: Flow[..., Any], pool: WorkerPool, arguments: Sequence[Any], *, embedded: bool) -> State[Any]:
+    from prefect.events.clients import NullEventsClient  # noqa: PLC0415 - see run_tournament
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415 - see run_tournament
+    from prefect.exceptions import TerminationSignal  # noqa: PLC0415 - see run_tournament
     from prefect.settings import (  # noqa: PLC0415 - see run_tournament
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         temporary_settings,
@@ -188,11 +279,18 @@ def _call(flow: Flow[..., Any], pool: WorkerPool, arguments: Sequence[Any], *, e
 
     # Nobody watches heartbeats on a server that ends with us, and their thread costs a second at the end of a flow.
     settings = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if embedded else {})
+    if embedded:
+        # Nor does anybody read its events, which would be waited for at the end, and resent after every pause.
+        EventsWorker.set_client_override(NullEventsClient)
     sized = flow.with_options(task_runner=threads(pool.size))
-    with settings:
+    # Around Prefect's own handler too, which raises in the middle of whatever its engine does at the flow's ends.
+    with settings, stop_on_signals(pool):
         # Prefect's overloads read a flow of unknown parameters as one that returns nothing.
         try:
             state: Any = sized(*arguments, return_state=True)
+        except TerminationSignal as error:
+            pool.stopped_by = signal.SIGTERM
+            raise StoppedError(signal.SIGTERM) from error
         except RuntimeError as error:
             if "Failed to reach API" not in str(error):
                 raise

@@ -1,26 +1,30 @@
 """Play what earlier runs left without a counting result: void games, and games that were never played.
 
-In go the ids of runs, out come the same runs with fewer holes. It is the same work as resuming each run with its own
-spec, so it can be interrupted, repeated, and run beside another one: all of them ask the ledger what is missing.
+In go the ids of runs, out come the same runs with fewer holes: the work of resuming each run with its own spec, with
+the batches of all of them on the same workers. It can be interrupted and repeated, and run beside another one: a run
+that somebody else is playing is left to that one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from banzuke.progress import announce_problem
 from banzuke.workers.pool import worker_pool
-from flows.stages import evaluate, play_missing
+from flows.stages import evaluate, plan_batches, play_missing
 from flows.stopping import stop_on_signals
 from flows.task_runner import threads
-from tasks.backfill import games_to_backfill, spec_of_run
+from storage.game_store import GameStore
+from tasks.backfill import games_to_backfill, shared_spec, specs_of_runs
 from tasks.publish import agents_to_play, persist_run
 from tasks.rate import publish_standings
-from tasks.runs import parse_spec
-from tasks.summary import Summary
+from tasks.runs import mend, parse_spec
+from tasks.summary import Summary, summarise
 
 
 @flow(
@@ -39,19 +43,31 @@ def backfill_games(
         causes: terminations, or ``missing``; empty for all.
         parallel: worker processes at once; None for what each run's spec says.
     """
-    summaries = []
-    for run_id in run_ids:
-        spec_json = spec_of_run(store, run_id, parallel)
-        with worker_pool(parse_spec(spec_json)) as pool, stop_on_signals(pool):
+    specs, refused = specs_of_runs(store, run_ids, parallel)
+    for error in refused.values():
+        announce_problem(f"left out: {error}")
+    with ExitStack() as claims, worker_pool(shared_spec(specs.values())) as pool, stop_on_signals(pool):
+        todos = []
+        for run_id, spec_json in specs.items():
+            holder = claims.enter_context(GameStore(store).playing(run_id))
+            if holder is not None:
+                announce_problem(f"run {run_id} is being played by {holder}; left to that one")
+                continue
+            mend(GameStore(store), run_id, parse_spec(spec_json))
             wanted = games_to_backfill(store, run_id, causes)
             fitness = evaluate(spec_json, store, run_id, pool, agents=agents_to_play(store, run_id, wanted))
-            play_missing(spec_json, store, run_id, pool, fitness, only=wanted)
-            publish_standings(store, run_id)
-            summaries.append(persist_run(store, run_id))
-            if pool.stop.is_set():
-                break
+            todos.append(plan_batches(spec_json, store, run_id, pool, fitness, only=wanted))
+
+        play_missing(store, todos, pool)
+
+        # What was touched, that is: in a stopped backfill many a run was not, and the end must come in seconds.
+        for todo in todos:
+            if todo.batches or not pool.stop.is_set():
+                publish_standings(store, todo.run_id)
+                persist_run(store, todo.run_id)
+    summaries = [summarise(GameStore(store), run_id) for run_id in specs]
     missing = sum(summary.planned - summary.counting for summary in summaries)
     message = f"{len(summaries)} runs, {missing} games still without a counting result"
-    if all(summary.is_complete for summary in summaries):
+    if all(summary.is_complete for summary in summaries) and not refused:
         return Completed(message=message, data=summaries)
     return Failed(name="Degraded", message=message, data=summaries)

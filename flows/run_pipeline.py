@@ -10,11 +10,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from banzuke.workers.pool import worker_pool
-from flows.stages import end_state, evaluate, play_missing
+from flows.stages import end_state, evaluate, plan_batches, play_missing
 from flows.stopping import stop_on_signals
 from flows.task_runner import threads
 from tasks.publish import agents_to_play, persist_run
 from tasks.rate import publish_standings
+from tasks.resuming import playing
 from tasks.runs import open_run, parse_spec
 from tasks.summary import Summary
 
@@ -33,12 +34,12 @@ def run_pipeline(spec_json: str, store: str, run_id: str) -> State[Summary]:
         run_id: a new one, or that of an earlier run of the same spec.
     """
     spec = parse_spec(spec_json)
-    with worker_pool(spec) as pool, stop_on_signals(pool):
+    with playing(store, run_id), worker_pool(spec) as pool, stop_on_signals(pool):
         open_run(spec_json, store, run_id)
 
         fitness = evaluate(spec_json, store, run_id, pool, agents=agents_to_play(store, run_id))
 
-        play_missing(spec_json, store, run_id, pool, fitness)
+        play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness)], pool)
 
         publish_standings(store, run_id)
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Cancelled, Completed, Failed
 
-from banzuke.progress import announce_plan, announce_problem, announce_stage
+from banzuke.progress import announce_plan, announce_problem, announce_skipped, announce_stage
 from banzuke.record import PlannedGame
 from banzuke.schedule.batches import cut_batches
 from banzuke.workers.pool import WorkerPool
 from storage.game_store import GameStore
 from storage.ledger import Ledger
-from tasks.evaluate import Fitness, probe_agent, record_fitness, score_agent, unscored
-from tasks.play import play_games
+from tasks.evaluate import Fitness, probe_agent, record_fitness, record_put_off, score_agent, unscored
+from tasks.play import BatchReport, play_games
 from tasks.publish import show_progress
+from tasks.runs import parse_spec
 from tasks.summary import Summary
 
 COMPACT_EVERY = 8
@@ -57,7 +60,19 @@ def evaluate(
     return {} if pool.stop.is_set() else fitness
 
 
-def play_missing(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Todo:
+    """What of one run is to be played now."""
+
+    spec_json: str
+    run_id: str
+    planned: int
+    counting: int
+    """Before."""
+    batches: Sequence[Sequence[PlannedGame]]
+
+
+def plan_batches(
     spec_json: str,
     store: str,
     run_id: str,
@@ -65,39 +80,67 @@ def play_missing(
     fitness: Mapping[str, Fitness],
     *,
     only: Collection[str] | None = None,
-) -> None:
-    """Play every game without a counting result whose two agents are fit.
+) -> Todo:
+    """Cut every game without a counting result whose two agents are fit into batches.
 
     Args:
         spec_json: the effective spec.
         store: where the run is.
         run_id: which run.
-        pool: whose workers play.
+        pool: whose workers will play.
         fitness: of the agents that may play; a game of anybody else stays missing.
         only: ids of the games to play; None for all that are missing.
     """
-    fit = {agent for agent, found in fitness.items() if found.fit}
     ledger = Ledger(GameStore(store), run_id)
     missing = set(ledger.missing_ids())
-    announce_plan(planned=len(ledger.plan), counting=len(ledger.plan) - len(missing))
+    planned, counting = len(ledger.plan), len(ledger.plan) - len(missing)
+    announce_plan(planned=planned, counting=counting)
     wanted = missing if only is None else missing.intersection(only)
-    todo = [
-        game for game in ledger.plan if game.game_id in wanted and game.first_agent in fit and game.second_agent in fit
-    ]
-    if not todo or pool.stop.is_set():
-        return
-    announce_stage("tournament", f"{len(todo)} games of {len(ledger.plan)} to play")
+    todo = []
+    for game in ledger.plan:
+        if game.game_id in wanted:
+            unfit = _unfit(game, fitness)
+            if unfit is None:
+                todo.append(game)
+            elif not pool.stop.is_set():
+                announce_skipped(game.game_id, unfit)
+
+    plies = min(PLIES_EXPECTED, parse_spec(spec_json).tournament.max_plies)
 
     def seconds_of(game: PlannedGame) -> float:
         pace = fitness[game.first_agent].move_ms + fitness[game.second_agent].move_ms
-        return 0.05 + PLIES_EXPECTED / 2 * pace / 1000
+        return 0.05 + plies / 2 * pace / 1000
 
     batches = cut_batches(todo, seconds_of=seconds_of, workers=pool.size)
-    futures = [
-        play_games.submit(spec_json, store, run_id, number, len(batches), [game.game_id for game in batch])
-        for number, batch in enumerate(batches, start=1)
+    return Todo(spec_json=spec_json, run_id=run_id, planned=planned, counting=counting, batches=batches)
+
+
+def play_missing(store: str, todos: Sequence[Todo], pool: WorkerPool) -> None:
+    """Play what is to be played, of one run or of several, and write down whose games were put off."""
+    todos = [todo for todo in todos if todo.batches]
+    if pool.stop.is_set():
+        return
+    if not todos:
+        announce_stage("tournament", "nothing to play")
+        return
+    games, planned = sum(len(batch) for todo in todos for batch in todo.batches), sum(todo.planned for todo in todos)
+    announce_stage("tournament", f"{games} games of {planned} to play")
+    batches = [
+        _Batch(
+            todo=todo,
+            games=len(batch),
+            future=play_games.submit(
+                todo.spec_json, store, todo.run_id, number, len(todo.batches), [game.game_id for game in batch]
+            ),
+        )
+        for todo in todos
+        for number, batch in enumerate(todo.batches, start=1)
     ]
-    _follow(store, futures, batches, run_id, counting=len(ledger.plan) - len(missing), planned=len(ledger.plan))
+    _follow(store, batches)
+    for todo in todos:
+        put_off = pool.breaker(todo.run_id, parse_spec(todo.spec_json).limits.put_off_after).put_off
+        if put_off:
+            record_put_off(store, todo.run_id, put_off)
 
 
 def end_state(summary: Summary, *, stopped: bool) -> State[Summary]:
@@ -119,24 +162,41 @@ def wait_for(futures: Sequence[PrefectFuture[Any]]) -> None:
         future.wait()
 
 
-def _follow(
-    store: str,
-    futures: Sequence[PrefectFuture[Any]],
-    batches: Sequence[Sequence[PlannedGame]],
-    run_id: str,
-    *,
-    counting: int,
-    planned: int,
-) -> None:
-    sizes = {future.task_run_id: len(batch) for future, batch in zip(futures, batches, strict=True)}
-    artifact = show_progress(run_id, counting, planned)
-    for finished, future in enumerate(as_completed(list(futures)), start=1):
+def _unfit(game: PlannedGame, fitness: Mapping[str, Fitness]) -> str | None:
+    """Which agent of the game may not play, and why; None where both may."""
+    for agent in (game.first_agent, game.second_agent):
+        found = fitness.get(agent)
+        if found is None or not found.fit:
+            return f"{agent} is unfit: {found.reason if found is not None else 'not evaluated'}"
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """A batch that was handed in."""
+
+    todo: Todo
+    games: int
+    future: PrefectFuture[BatchReport]
+
+
+def _follow(store: str, batches: Sequence[_Batch]) -> None:
+    handed_in = {batch.future.task_run_id: batch for batch in batches}
+    finished: Counter[str] = Counter()
+    counting = {batch.todo.run_id: batch.todo.counting for batch in batches}
+    shown = {
+        run_id: show_progress(run_id, todo.counting, todo.planned)
+        for run_id, todo in {batch.todo.run_id: batch.todo for batch in batches}.items()
+    }
+    for future in as_completed([batch.future for batch in batches]):
         future.wait()
-        if finished % COMPACT_EVERY == 0:
-            GameStore(store).compact(run_id)
-        state = future.state
-        if state.is_completed():
-            counting += future.result().counting
+        batch = handed_in[future.task_run_id]
+        run_id = batch.todo.run_id
+        finished[run_id] += 1
+        if finished[run_id] % COMPACT_EVERY == 0:
+            GameStore(store).compact(run_id, thorough=False)
+        if future.state.is_completed():
+            counting[run_id] += future.result().counting
         else:
-            announce_problem(f"a batch of {sizes[future.task_run_id]} games failed: {state.message}")
-        show_progress(run_id, counting, planned, artifact)
+            announce_problem(f"a batch of {batch.games} games failed: {future.state.message}")
+        show_progress(run_id, counting[run_id], batch.todo.planned, shown[run_id])

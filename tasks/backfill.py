@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
-from banzuke.errors import SpecError, StorageError
+from banzuke.errors import BanzukeError, CorruptPartError, SpecError
 from banzuke.identity import identify
 from banzuke.outcome import VOIDS
-from banzuke.specs import SPEC
+from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.resuming import check_agents_unchanged
@@ -37,33 +37,85 @@ def choose_runs(games: GameStore, run_ids: Sequence[str], since: datetime | None
         UnknownRunError: a run that was asked for is not in the store.
         SpecError: no run is left.
     """
-    # Of those nobody asked for by name, one that was interrupted before its plan was written, or is damaged, must not
-    # stand in the way of the others; `banzuke runs` names it.
-    chosen = list(run_ids) or [run_id for run_id in games.run_ids() if _is_whole(games, run_id)]
-    documents = {run_id: games.read_run(run_id) for run_id in chosen}
-    if since is not None:
-        chosen = [run for run in chosen if datetime.fromisoformat(documents[run]["created_at"]) >= since]
+    chosen = [run_id for run_id in run_ids or games.run_ids() if since is None or _begun(games, run_id) >= since]
     if not chosen:
         raise SpecError("backfill: no such run in the store")
     return chosen
 
 
-def _is_whole(games: GameStore, run_id: str) -> bool:
+def _begun(games: GameStore, run_id: str) -> datetime:
     try:
-        return "spec" in games.read_run(run_id) and games.has_plan(run_id)
-    except StorageError:
-        return False
+        begun = datetime.fromisoformat(games.read_run(run_id)["created_at"])
+    except CorruptPartError:
+        # Of unknown age: it must be named among what is left out, not vanish.
+        return datetime.max.replace(tzinfo=UTC)
+    return begun if begun.tzinfo is not None else begun.replace(tzinfo=UTC)
 
 
-def games_to_backfill(store: str, run_id: str, causes: Collection[str]) -> set[str]:
-    """Ids of the games without a counting result, of those causes (none given: of any)."""
+def games_to_backfill(store: str, run_id: str, causes: Collection[str]) -> dict[str, str]:
+    """The games without a counting result, of those causes (none given: of any), and the cause of each."""
     ledger = Ledger(GameStore(store), run_id)
     last_void = ledger.last_void()
-    return {
-        game_id
-        for game_id in ledger.missing_ids()
-        if not causes or (last_void[game_id].termination if game_id in last_void else MISSING) in causes
+    cause_of = {
+        game_id: last_void[game_id].termination if game_id in last_void else MISSING for game_id in ledger.missing_ids()
     }
+    return {game_id: cause for game_id, cause in cause_of.items() if not causes or cause in causes}
+
+
+def void_and_missing(
+    store: str, run_ids: Sequence[str], causes: Collection[str], *, mending: bool
+) -> tuple[dict[str, dict[str, str]], dict[str, BanzukeError]]:
+    """What :func:`games_to_backfill` finds in each run, and which runs cannot be read.
+
+    Args:
+        store: where the runs are.
+        run_ids: which.
+        causes: as there.
+        mending: whether damaged files are set aside first, so that their games are found; this writes.
+    """
+    games = GameStore(store)
+    wanted: dict[str, dict[str, str]] = {}
+    unreadable: dict[str, BanzukeError] = {}
+    for run_id in run_ids:
+        try:
+            if mending:
+                # Damage in the moves alone is not seen by who asks for results only.
+                games.compact(run_id)
+            wanted[run_id] = games_to_backfill(store, run_id, causes)
+        except BanzukeError as error:
+            unreadable[run_id] = error
+    return wanted, unreadable
+
+
+def specs_of_runs(
+    store: str, run_ids: Sequence[str], parallel: int | None
+) -> tuple[dict[str, str], dict[str, BanzukeError]]:
+    """The spec of every run that may be gone on with, and why each of the others may not.
+
+    Raises:
+        BanzukeError: none of them may; the first one's reason.
+    """
+    specs: dict[str, str] = {}
+    refused: dict[str, BanzukeError] = {}
+    for run_id in run_ids:
+        try:
+            specs[run_id] = spec_of_run(store, run_id, parallel)
+        except BanzukeError as error:
+            refused[run_id] = error
+    if not specs:
+        raise next(iter(refused.values()), SpecError("backfill: no run given"))
+    return specs, refused
+
+
+def shared_spec(specs_json: Collection[str]) -> Spec:
+    """A spec to open the workers with that all runs share: the agents of all, the smallest concurrency.
+
+    More workers than a run allows could make its engines overstep their clocks.
+    """
+    specs = [SPEC.validate_json(spec_json) for spec_json in specs_json]
+    limits = specs[0].limits.model_copy(update={"concurrency": min(spec.limits.concurrency for spec in specs)})
+    agents = tuple(agent for spec in specs for agent in spec.agents)
+    return specs[0].model_copy(update={"limits": limits, "agents": agents})
 
 
 def spec_of_run(store: str, run_id: str, parallel: int | None) -> str:

@@ -7,7 +7,7 @@ a position, the next one is asked. A position of the suite that takes too long f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ def probe_agent(spec_json: str, store: str, run_id: str, agent: str) -> Fitness:
     rows: list[EvaluationRow] = []
     with current_pool().lease() as supervisor:
         asked = _Asker(spec_json, run_id, agent, supervisor)
-        opened = asked.ask(OPEN, SuitePosition(position_id=OPEN, position="", best_moves=()), 0.0, rows)
-        answers = []
-        if opened.status == "ok":
-            answers = [asked.ask(LEGAL_MOVE, probe, spec.limits.move_seconds, rows) for probe in PROBES]
+        opened, answers = _probe(asked, spec.limits.move_seconds, rows)
+        if any(answer.status == "error" for answer in (opened, *answers)):
+            # Killed from outside, or with its worker, it would be out of the whole run: once more, as a game is played.
+            opened, answers = _probe(asked, spec.limits.move_seconds, rows)
     GameStore(store).write_evaluations(run_id, rows)
     times = [answer.time_ms for answer in answers if answer.status == "ok"]
     reason = _unfit_because(opened, answers)
@@ -65,6 +65,14 @@ def probe_agent(spec_json: str, store: str, run_id: str, agent: str) -> Fitness:
         epoch=opened.epoch,
         step=opened.step,
     )
+
+
+def _probe(asked: _Asker, seconds: float, rows: list[EvaluationRow]) -> tuple[Answer, list[Answer]]:
+    """What it answers to the question of opening, and to those for a legal move if it opens."""
+    opened = asked.ask(OPEN, SuitePosition(position_id=OPEN, position="", best_moves=()), 0.0, rows)
+    if opened.status != "ok":
+        return opened, []
+    return opened, [asked.ask(LEGAL_MOVE, probe, seconds, rows) for probe in PROBES]
 
 
 @task(name="score-agent", task_run_name="score {agent} {part}/{parts}", **MACHINERY)
@@ -163,6 +171,16 @@ def unscored(spec_json: str, store: str, run_id: str, agents: Sequence[str]) -> 
     positions = len(read_suite(Path(spec.evaluate.suite)))
     scored = Counter(row.agent_id for row in GameStore(store).read_evaluations(run_id) if row.probe == SUITE)
     return [agent for agent in agents if scored[identify(spec.agent(agent)).agent_id] < positions]
+
+
+@task(name="record-put-off", task_run_name="record who was put off", **ONCE)
+def record_put_off(store: str, run_id: str, put_off: Mapping[str, str]) -> None:
+    """Write down whose games were put off, and why; the agents stay fit, and are tried again next time."""
+    games = GameStore(store)
+    games.write_agents(
+        run_id,
+        [replace(row, reason=put_off.get(row.agent, row.reason)) for row in games.read_agents(run_id)],
+    )
 
 
 def _updated(row: AgentRow, fitness: Fitness, identity: Identity) -> AgentRow:

@@ -17,9 +17,10 @@ from prefect import task
 from prefect.runtime import flow_run, task_run
 
 from banzuke.outcome import Status
-from banzuke.progress import announce_records
+from banzuke.progress import announce_problem, announce_records, announce_skipped
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.workers.batch import play_batch
+from banzuke.workers.breaker import CircuitBreaker
 from banzuke.workers.pool import current_pool
 from storage.game_store import GameStore
 from storage.ledger import Ledger
@@ -39,6 +40,8 @@ class BatchReport:
     forfeits: int
     voids: int
     """Void attempts, those that were played again included."""
+    put_off: int
+    """Games that were not played, or not once more, because one of their agents was put off."""
 
 
 @task(name="play-batch", task_run_name="{run_id} batch {number} of {count}", **MACHINERY)
@@ -59,11 +62,21 @@ def play_games(
     identities = {row.agent: row.agent_id for row in games.read_agents(run_id)}
     todo = [_with_present_ids(game, identities) for game in ledger.plan if game.game_id in wanted]
     recorder = Recorder(games, run_id)
-    with current_pool().lease() as supervisor:
-        attempts = play_batch(todo, spec, supervisor, attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due)
+    pool = current_pool()
+    gate = _Gate(pool.breaker(run_id, spec.limits.put_off_after))
+    with pool.lease() as supervisor:
+        attempts = play_batch(
+            todo,
+            spec,
+            supervisor,
+            attempts_before=ledger.attempts(),
+            on_tick=recorder.flush_if_due,
+            put_off=gate.keeps_out,
+        )
         try:
             for record in attempts:
                 recorder.add(record)
+                gate.note(record)
         finally:
             recorder.flush()
     return BatchReport(
@@ -71,7 +84,35 @@ def play_games(
         counting=recorder.counts[Status.PLAYED] + recorder.counts[Status.FORFEIT],
         forfeits=recorder.counts[Status.FORFEIT],
         voids=recorder.counts[Status.VOID],
+        put_off=gate.kept_out,
     )
+
+
+class _Gate:
+    """The run's circuit breaker, and who is told of it."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self.breaker = breaker
+        self.kept_out = 0
+        self._tried: set[str] = set()
+
+    def keeps_out(self, game: PlannedGame) -> bool:
+        """Whether the game is to be left for another invocation."""
+        agent = self.breaker.in_the_way_of(game)
+        if agent is None:
+            return False
+        self.kept_out += 1
+        if game.game_id not in self._tried:
+            announce_skipped(game.game_id, f"put off with {agent}")
+        return True
+
+    def note(self, record: GameRecord) -> None:
+        """Take in how an attempt ended."""
+        self._tried.add(record.game_id)
+        news = self.breaker.note(record)
+        if news is not None:
+            agent, reason = news
+            announce_problem(f"put off: {agent}: {reason}")
 
 
 class Recorder:

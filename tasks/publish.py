@@ -28,7 +28,7 @@ def persist_run(store: str, run_id: str) -> Summary:
     """Merge the run's parts into large files, sum the run up, and publish its standings as an artifact."""
     announce_stage("persist")
     games = GameStore(store)
-    games.compact(run_id)
+    games.compact(run_id, thorough=False)
     summary = summarise(games, run_id)
     columns = ("rank", "agent", "elo", "elo_low", "elo_high", "games", "wins", "draws", "losses", "reason")
     rows = [{name: getattr(row, name) for name in columns} for row in summary.standings]

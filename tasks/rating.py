@@ -30,11 +30,11 @@ def rate_runs(games: GameStore, run_ids: Sequence[str], *, count_faults: bool = 
     """
     documents = [games.read_run(run_id) for run_id in run_ids]
     found = counting_games(games, run_ids)
-    entrants = _entrants(games, run_ids, found)
+    entrants, columns = _entrants(games, run_ids, found, _columns(found, count_faults=count_faults))
     ratings = RatingsSpec.model_validate(documents[0]["spec"]["ratings"])
     rated = compute_standings(
         entrants=entrants,
-        games=_columns(found, count_faults=count_faults),
+        games=columns,
         anchor=ratings.anchor,
         anchor_elo=ratings.anchor_elo,
     )
@@ -61,31 +61,37 @@ def store_warnings(games: GameStore, run_ids: Sequence[str], damaged: Sequence[D
     return warnings
 
 
-def _entrants(games: GameStore, run_ids: Sequence[str], found: CountingGames) -> list[Entrant]:
-    """Those with games first, in the order of the columns' indices, then those of the runs' agents without any."""
+def _entrants(
+    games: GameStore, run_ids: Sequence[str], found: CountingGames, columns: GameColumns
+) -> tuple[list[Entrant], GameColumns]:
+    """Those with games first, then those of the runs' agents without any; and the columns by index into the list.
+
+    What an agent was before it was repaired, without a game that is rated, is not listed: its void attempts stay in
+    the datasets.
+    """
     rows = {(row.agent, row.agent_id): row for run_id in run_ids for row in games.read_agents(run_id)}
     lost_by_forfeit = np.where(found.first_score > 0.5, found.second, found.first)[found.is_forfeit]
     forfeits = np.bincount(lost_by_forfeit, minlength=len(found.agents))
-    played = list(zip(found.agents, found.agent_ids, strict=True))
-    names = [name for name, _ in (*played, *(key for key in rows if key not in played))]
+    keys = list(zip(found.agents, found.agent_ids, strict=True))
+    rated = np.bincount(np.concatenate([columns.first_agent, columns.second_agent]), minlength=len(keys)) > 0
+    present = {name for name, _ in rows}
+    listed = [index for index, key in enumerate(keys) if rated[index] or key in rows or key[0] not in present]
+    idle = [key for key in rows if key not in keys]
+    names = [name for name, _ in (*(keys[index] for index in listed), *idle)]
     entrants = [
         Entrant(
-            agent=_distinct(name, agent_id, names),
-            agent_id=agent_id,
+            agent=_distinct(*keys[index], names),
+            agent_id=keys[index][1],
             forfeits=int(forfeits[index]),
             voids=int(found.void_attempts[index]),
-            unfit=_unfit(rows.get((name, agent_id))),
+            remark=_remark(rows.get(keys[index])),
         )
-        for index, (name, agent_id) in enumerate(played)
+        for index in listed
     ]
-    idle = (row for key, row in rows.items() if key not in played)
-    return [
-        *entrants,
-        *(
-            Entrant(agent=_distinct(row.agent, row.agent_id, names), agent_id=row.agent_id, unfit=_unfit(row))
-            for row in idle
-        ),
-    ]
+    entrants += [Entrant(agent=_distinct(*key, names), agent_id=key[1], remark=_remark(rows[key])) for key in idle]
+    place = np.full(len(keys), -1)
+    place[listed] = np.arange(len(listed))
+    return entrants, replace(columns, first_agent=place[columns.first_agent], second_agent=place[columns.second_agent])
 
 
 def _distinct(name: str, agent_id: str, names: Sequence[str]) -> str:
@@ -93,8 +99,10 @@ def _distinct(name: str, agent_id: str, names: Sequence[str]) -> str:
     return f"{name}@{agent_id[:6]}" if names.count(name) > 1 else name
 
 
-def _unfit(row: AgentRow | None) -> str | None:
-    return row.reason or "no reason recorded" if row is not None and row.fit is False else None
+def _remark(row: AgentRow | None) -> str | None:
+    if row is not None and row.fit is False:
+        return f"found unfit: {row.reason or 'no reason recorded'}"
+    return f"put off: {row.reason}" if row is not None and row.fit and row.reason else None
 
 
 def _columns(found: CountingGames, *, count_faults: bool) -> GameColumns:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from banzuke.errors import RunChangedError
+from banzuke.errors import RunBusyError, RunChangedError
 from banzuke.identity import Identity, spec_fingerprint
 from banzuke.specs import Spec
+from storage.game_store import GameStore
 from storage.ledger import Ledger
+
+
+@contextmanager
+def playing(store: str, run_id: str) -> Iterator[None]:
+    """Hold the right to play a run while the block lasts: two invocations at once would play every game twice.
+
+    Raises:
+        RunBusyError: another invocation holds it; it ends with that one, however that ends.
+    """
+    with GameStore(store).playing(run_id) as holder:
+        if holder is not None:
+            raise RunBusyError(f"run {run_id} is being played by {holder}; wait for it, or stop it first")
+        yield
 
 
 def check_unchanged(

@@ -17,6 +17,7 @@ from banzuke import __version__
 from banzuke.errors import UnknownRunError
 from banzuke.identity import Identity, identify, spec_fingerprint
 from banzuke.match.planning import plan_run
+from banzuke.progress import announce_problem
 from banzuke.record import AgentRow, PlannedGame
 from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore
@@ -45,8 +46,20 @@ def open_run(spec_json: str, store: str, run_id: str) -> None:
         return
     if not games.has_plan(run_id):
         _write_plan(games, run_id, spec, identities)
+    mend(games, run_id, spec)
     check_unchanged(document, spec, identities, Ledger(games, run_id))
     games.replace_run(run_id, document | {"spec": json.loads(spec_json), "updated_at": _now()})
+
+
+def mend(games: GameStore, run_id: str, spec: Spec) -> None:
+    """Before anything is asked of a run that was begun earlier: what is damaged is set aside, and said to be.
+
+    Its games are missing from then on, and are played again. The list of agents is made anew where it is gone.
+    """
+    for part in games.compact(run_id).set_aside:
+        announce_problem(f"damaged, set aside: {part.path}: {part.reason}")
+    if not games.read_agents(run_id):
+        games.write_agents(run_id, agent_rows(spec, run_id))
 
 
 @lru_cache(maxsize=16)

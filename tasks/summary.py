@@ -30,6 +30,8 @@ class Summary:
     """Games without any attempt."""
     unfit: tuple[tuple[str, str], ...]
     """Agent and reason."""
+    put_off: tuple[tuple[str, str], ...]
+    """Fit agents whose games were put off because the first ones were void, and the reason."""
     standings: tuple[Standing, ...]
 
     @property
@@ -46,6 +48,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
     """
     games.read_run(run_id)
     tallies = Ledger(games, run_id).tallies()
+    agents = games.read_agents(run_id)
     return Summary(
         run_id=run_id,
         planned=tallies.planned,
@@ -53,15 +56,14 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         forfeits=tallies.forfeits,
         voids=tallies.void,
         missing=tallies.missing,
-        unfit=tuple(
-            (row.agent, row.reason or "no reason recorded") for row in games.read_agents(run_id) if row.fit is False
-        ),
+        unfit=tuple((row.agent, row.reason or "no reason recorded") for row in agents if row.fit is False),
+        put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
     )
 
 
 def health(games: GameStore, run_id: str) -> dict[str, Any]:
-    """Void games by cause and by agent, and how many attempts were needed beyond the first."""
+    """Void games by cause and by agent, attempts beyond the first, files that cannot be read, repeated games."""
     ledger = Ledger(games, run_id)
     by_cause: Counter[str] = Counter()
     by_agent: Counter[str] = Counter()
@@ -74,7 +76,8 @@ def health(games: GameStore, run_id: str) -> dict[str, Any]:
         "voids_by_cause": by_cause,
         "voids_by_agent": by_agent,
         "retries": sum(ledger.attempts().values()) - len(ledger.attempts()),
-        "warnings": store_warnings(games, [run_id], ledger.damaged),
+        "damaged": [{"path": part.path, "reason": part.reason} for part in games.damaged(run_id)],
+        "warnings": store_warnings(games, [run_id]),
     }
 
 

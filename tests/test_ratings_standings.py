@@ -155,7 +155,7 @@ def test_agents_without_games_are_unrated_with_the_reason() -> None:
     sheet = compute_standings(
         entrants=[
             Entrant(agent="idle", agent_id="1", voids=3),
-            Entrant(agent="broken", agent_id="2", unfit="exit code 127"),
+            Entrant(agent="broken", agent_id="2", remark="found unfit: exit code 127"),
             Entrant(agent="a", agent_id="3", forfeits=2),
             Entrant(agent="b", agent_id="4"),
         ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert (spec.tournament.games_per_encounter, spec.tournament.max_plies, spec.tournament.seed) == (20, 320, 1)
     assert (spec.limits.move_seconds, spec.limits.game_seconds, spec.limits.start_seconds) == (10.0, 1800.0, 120.0)
     assert (spec.limits.worker_memory_mb, spec.limits.retries, spec.evaluate.position_seconds) == (4096, 2, 2.0)
+    assert spec.limits.put_off_after == 5
 
 
 @pytest.mark.parametrize(
@@ -167,3 +169,60 @@ def test_a_clock_of_nodes_is_none() -> None:
     """Limits in nodes and depth have no clock that could run out."""
     assert not SearchLimit(nodes=10).is_clock
     assert SearchLimit(movetime_ms=10).is_clock
+
+
+ENGINE = '[[agents]]\nname = "e"\nkind = "usi"\ncommand = ["sh"]\nlimit = { nodes = 1 }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (GOOD + f"[tournament]\nseed = {2**64}\n", "[tournament]: seed: input should be less than"),
+        (GOOD + ENGINE.replace("nodes = 1", f"nodes = {2**63}"), "agent 'e': limit.nodes: input should be less than"),
+        (GOOD + ENGINE + f"options = {{ A = {2**63} }}\n", "agent 'e': options.A: 9223372036854775808 is no value"),
+        (GOOD + ENGINE + f"options = {{ A = 0x{'f' * 20000} }}\n", "agent 'e': options.A: a number of 80,000 bits is"),
+        (GOOD + f"seed = {'9' * 20000}\n", "is not TOML: Exceeds the limit"),
+        (GOOD + "x = " + "[" * 100_000 + "]" * 100_000 + "\n", "is nested too deeply"),
+        (GOOD + "a." * 20_000 + "a = 1\n", "is nested too deeply"),
+        (GOOD + '"a" . ' * 20_000 + "a = 1\n", "is nested too deeply"),
+        (GOOD + ENGINE + "options = " + "{ a = " * 200 + "1" + "}" * 200 + "\n", "agent 'e': options.a: {'a': {'a'"),
+        (GOOD + f'[tournament]\nopenings = "{"b" * 300}"\n', "[tournament]: openings: 'bbb"),
+        (GOOD + f'[tournament]\nopenings = "{"b/" * 9000}"\n', "[tournament]: openings: 'b/b"),
+        (GOOD + ENGINE.replace("sh", "./" + "x" * 9000), "agent 'e': command: no program './xxx"),
+        (GOOD + ENGINE.replace('"sh"', '"sh", "a\\u0000"'), "agent 'e': command.1: 'a\\x00' holds a NUL"),
+        (GOOD + ENGINE + 'options = { A = "\\u0000" }\n', "agent 'e': options.A: '\\x00' is no value of an option"),
+        (GOOD + '[evaluate]\nsuite = "\\u0000"\n', "[evaluate]: suite: no such file: '\\x00'"),
+        (GOOD + ENGINE + 'options = { "a\\nb" = [] }\n', "agent 'e': options.'a\\nb': [] is no value of an option"),
+        (GOOD + "k" * 100_000 + " = 1\n", "agent 'material': unknown key 'kkk"),
+        (GOOD.replace('"random"\nkind', f'"{"r" * 100_000}"\nkind'), "agent 'rrr"),
+    ],
+    ids=range(18),
+)
+def test_hostile_content_is_one_short_line(tmp_path: Path, text: str, fault: str) -> None:
+    """However large or deep, it is refused at once, in a line that can be read."""
+    (line,) = load(tmp_path, text)
+
+    assert line.startswith(fault)
+    assert len(line) < 400 + len(str(tmp_path))
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"key{number} = 1\n" for number in range(20_000)) + GOOD,
+        'name = "x"\n' + "".join(f'[[agents]]\nname = "a{number}"\nkind = "x"\n' for number in range(20_000)),
+        'name = "x"\n' + "".join(f'[[agents]]\nname = "a{number // 2}"\nkind = "random"\n' for number in range(40_000)),
+        GOOD + f'[tournament]\nformat = "gauntlet"\nchallengers = {[f"c{number}" for number in range(20_000)]}\n',
+    ],
+    ids=["keys", "kinds", "names", "challengers"],
+)
+def test_many_faults_are_counted(tmp_path: Path, text: str) -> None:
+    """The first twenty are shown, in seconds, and the others are counted."""
+    started = time.monotonic()
+
+    *shown, last = load(tmp_path, text)
+
+    assert 20 == len(shown)
+    assert "… and 19,980 more faults" == last
+    assert time.monotonic() - started < 10

@@ -11,17 +11,23 @@ from banzuke.record import PlannedGame
 from banzuke.schedule.gauntlet import gauntlet
 from banzuke.schedule.pairing import Encounter, StartLine, plan_games
 from banzuke.schedule.round_robin import round_robin
-from banzuke.specs import Spec
+from banzuke.specs import Spec, TournamentSpec
 from banzuke.suites.positions import read_suite
+
+MOST_GAMES = 10_000_000
+"""What is larger would not fit into the memory of the machines this is for."""
 
 
 def plan_run(spec: Spec, *, run_id: str, agent_ids: Mapping[str, str]) -> list[PlannedGame]:
     """Every game of the spec, in the order in which it is best played.
 
     Raises:
-        SpecError: the opening book or the suite is at fault, the book is too small, or nobody meets anybody.
+        SpecError: the opening book or the suite is at fault, the book is too small, its lines are too long for
+            ``max_plies``, nobody meets anybody, or there are too many games.
     """
     tournament = spec.tournament
+    if games_planned(spec) > MOST_GAMES:
+        raise SpecError(f"{games_planned(spec):,} games are more than the {MOST_GAMES:,} that can be planned")
     book = default_book() if tournament.openings is None else read_book(Path(tournament.openings))
     if spec.evaluate.suite is not None:
         read_suite(Path(spec.evaluate.suite))
@@ -47,7 +53,17 @@ def plan_run(spec: Spec, *, run_id: str, agent_ids: Mapping[str, str]) -> list[P
     )
     if not planned:
         raise SpecError("the plan is empty: no two agents meet")
+    _check_room(planned, tournament)
     return planned
+
+
+def games_planned(spec: Spec) -> int:
+    """How many games the spec asks for, without planning them."""
+    agents, challengers = len(spec.agents), len(spec.tournament.challengers)
+    encounters = agents * (agents - 1) // 2
+    if spec.tournament.format == "gauntlet":
+        encounters = challengers * (agents - challengers)
+    return encounters * spec.tournament.games_per_encounter
 
 
 def encounters_of(spec: Spec) -> tuple[Encounter, ...]:
@@ -56,3 +72,12 @@ def encounters_of(spec: Spec) -> tuple[Encounter, ...]:
     if spec.tournament.format == "gauntlet":
         return gauntlet(names, spec.tournament.challengers)
     return round_robin(names)
+
+
+def _check_room(planned: Sequence[PlannedGame], tournament: TournamentSpec) -> None:
+    longest = max(planned, key=lambda game: game.opening_plies)
+    if longest.opening_plies >= tournament.max_plies:
+        raise SpecError(
+            f"[tournament]: max_plies: {tournament.max_plies} leaves no move to the agents after the "
+            f"{longest.opening_plies} plies of opening {longest.opening_id}"
+        )

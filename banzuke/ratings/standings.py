@@ -37,8 +37,8 @@ class Entrant:
     """Games it lost by forfeit."""
     voids: int = 0
     """Void attempts it was at fault for."""
-    unfit: str | None = None
-    """Why evaluate found it unfit; None if it did not."""
+    remark: str | None = None
+    """What was found out about it beside its games (unfit, put off), for its ``reason``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +249,6 @@ class _RatedPool:
             elo = fitted.elo - fitted.elo[anchor] + anchor_elo
             errors, widened = difference_errors[anchor], fitted.difference_is_widened()[anchor]
             pairs = np.minimum(fitted.pairs, fitted.pairs[anchor])
-        unfit = [entrants[index].unfit for index in members]
         return cls(
             names=names,
             fitted=fitted,
@@ -263,7 +262,7 @@ class _RatedPool:
                 for parts in zip(
                     _virtual_draw_reasons(names, counts, fitted),
                     _widening_reasons(pairs, widened),
-                    (None if fault is None else f"found unfit: {fault}" for fault in unfit),
+                    (entrants[index].remark for index in members),
                     strict=True,
                 )
             ],
@@ -389,7 +388,7 @@ def _unrated_row(rank: int, entrant: Entrant, figures: _Figures, apart: str) -> 
         voids=entrant.voids,
         los_next=None,
         rated=False,
-        reason=reason if entrant.unfit is None else f"{reason}; found unfit: {entrant.unfit}",
+        reason=reason if entrant.remark is None else f"{reason}; {entrant.remark}",
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MOST_FAULTS_SHOWN = 10
 LONGEST_LINE = 20_000
+LARGEST_FILE_BYTES = 32 << 20
 Entry = TypeVar("Entry")
 
 
@@ -60,6 +61,9 @@ def _read(path: Path) -> bytes:
         # A pipe or a device would be read for ever.
         if path.exists() and not path.is_file():
             raise SpecError(f"{path}: cannot be read: it is no regular file")
+        size = path.stat().st_size
+        if size > LARGEST_FILE_BYTES:
+            raise SpecError(f"{path}: has {size:,} bytes, more than the {LARGEST_FILE_BYTES:,} that are read")
         content = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
