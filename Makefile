@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/banzuke run examples/demo.toml --store $(STORE)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

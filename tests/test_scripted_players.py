@@ -359,7 +359,7 @@ def test_the_board_is_left_as_it_was_even_past_the_deadline() -> None:
     before = (board.position(), list(board.cshogi.history), board.legal_moves())
 
     with pytest.raises(AgentStallError, match="deadline"):
-        answer(ready(MaterialPlayer(3)), board, seconds=0.005)
+        answer(ready(MaterialPlayer(3)), board, seconds=0.0005)
     after_stall = (board.position(), list(board.cshogi.history), board.legal_moves())
     answer(ready(MaterialPlayer(2)), board)
 
