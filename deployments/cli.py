@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -130,6 +131,7 @@ def standings(
     """Rate the stored games of one or several runs (default: the newest run)."""
     from deployments.printing import print_standings, standings_json  # noqa: PLC0415 - see run
     from tasks.rating import publish, rate_runs  # noqa: PLC0415 - see run
+    from tasks.summary import incomplete  # noqa: PLC0415 - see run
 
     games = _opened(store)
     chosen = run_ids or _newest_with_a_plan(games)
@@ -143,7 +145,7 @@ def standings(
     if as_json:
         _print_json(standings_json(rated, chosen))
     else:
-        print_standings(rated, chosen)
+        print_standings(rated, chosen, incomplete(games, chosen))
     raise typer.Exit(OK if any(row.games for row in rated.rows) else DEGRADED)
 
 
@@ -171,17 +173,22 @@ def backfill(
 ) -> None:
     """Play the void and missing games of earlier runs, and publish their standings."""
     from deployments.running import run_backfill  # noqa: PLC0415 - see run
-    from tasks.backfill import choose_runs, parse_causes, void_and_missing  # noqa: PLC0415 - see run
+    from tasks.backfill import choose_runs, obstacles, parse_causes, void_and_missing  # noqa: PLC0415 - see run
 
     causes = parse_causes(cause)
     chosen = choose_runs(_opened(store), run_ids or [], None if since is None else datetime.now(UTC) - _age(since))
-    wanted, left_out = void_and_missing(store, chosen, causes, mending=not dry_run)
-    if left_out and run_ids:
-        raise next(iter(left_out.values()))
-    for error in left_out.values():
+    found = void_and_missing(store, chosen, causes, mending=not dry_run)
+    if found.left_out and run_ids:
+        raise next(iter(found.left_out.values()))
+    for error in found.left_out.values():
         _say(f"left out: {error}")
+    for line in found.set_aside:
+        _say(line)
+    wanted = found.games
     todo = {run_id: games for run_id, games in wanted.items() if games}
     if dry_run:
+        for line in obstacles(store, todo):
+            _say(line)
         _print_dry_run(todo, store, as_json=as_json)
         raise typer.Exit(OK)
     started = time.monotonic()
@@ -198,7 +205,8 @@ def backfill(
     ended = run_backfill(store, list(todo), causes, parallel, expected, live=not as_json, verbose=verbose, again=again)
     complete = len(ended.result) == len(todo) and all(summary.is_complete for summary in ended.result)
     _is_over(complete=complete)
-    _report(ended.result, store, as_json=as_json, seconds=time.monotonic() - started)
+    if ended.result or as_json:
+        _report(ended.result, store, as_json=as_json, seconds=time.monotonic() - started)
     _leave(complete=complete, stopped_by=ended.stopped_by, again=again)
 
 
@@ -223,7 +231,9 @@ def _report_nothing_to_play(run_ids: Sequence[str], store: str, causes: Sequence
         _report(summaries, store, as_json=True, seconds=0.0)
     else:
         of_cause = f" of cause {', '.join(causes)}" if causes else ""
-        typer.echo(f"nothing to play: no void or missing game{of_cause} in {len(run_ids)} runs of {store}")
+        others = sum(summary.planned - summary.counting for summary in summaries)
+        rest = f"; {others} of other causes are left" if others else ""
+        typer.echo(f"nothing to play: no void or missing game{of_cause} in {len(run_ids)} runs of {store}{rest}")
     raise typer.Exit(OK if summaries and all(summary.is_complete for summary in summaries) else DEGRADED)
 
 
@@ -249,11 +259,14 @@ def show(
 ) -> None:
     """Show one run: what was planned, what counts, what went wrong, and the standings."""
     from deployments.printing import print_run, summary_json  # noqa: PLC0415 - see run
+    from tasks.rating import as_rows, rate_runs  # noqa: PLC0415 - see run
     from tasks.summary import health, summarise  # noqa: PLC0415 - see run
 
     games = _opened(store)
     with _damage_named([run_id]):
-        summary = summarise(games, run_id)
+        # Of the games as they are now: those that were published may be older.
+        now = as_rows(run_id, rate_runs(games, [run_id]))
+        summary = replace(summarise(games, run_id), standings=tuple(now))
         condition = health(games, run_id)
         if as_json:
             _print_json(summary_json(summary, store) | {"health": condition})

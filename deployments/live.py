@@ -31,6 +31,8 @@ from storage.queries import counting_games
 
 RERATE_SECONDS = 2.0
 LINE_SECONDS = 15.0
+PATIENCE = 5.0
+"""So many games' time without a game that counts, and nobody knows how long the rest will take."""
 _SCORES = {Side.FIRST: 1.0, None: 0.5, Side.SECOND: 0.0}
 
 
@@ -74,7 +76,7 @@ class LiveTable(_Display):
         self._lock = Lock()
         self._stage = "starting the pipeline"
         self._planned = self._counting = self._before = self._voids = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._said = self._counted_at = time.monotonic()
         self._index = {agent.name: index for index, agent in enumerate(spec.agents)}
         self._games: list[tuple[int, int, float, int]] = []
         self._rated_at = 0.0
@@ -116,6 +118,7 @@ class LiveTable(_Display):
                     self._voids += 1
                     continue
                 self._counting += 1
+                self._counted_at = time.monotonic()
                 self._games.append(
                     (
                         self._index[record.first_agent],
@@ -138,12 +141,16 @@ class LiveTable(_Display):
             self.console.print(Text(line), soft_wrap=True)
 
     def _progress_line(self) -> str:
-        done, elapsed = self._counting - self._before, time.monotonic() - self._started
+        now = time.monotonic()
+        done, elapsed = self._counting - self._before, now - self._started
         line = f"{self._counting}/{self._planned} games"
         if done and elapsed > 1:
             rate = done / elapsed
             left = (self._planned - self._counting) / rate
-            line += f", {rate * 60:.0f} a minute, {_duration(left)} left"
+            line += f", {rate * 60:.0f} a minute"
+            # Where only games are left that do not come to an end, a time that is extrapolated would count up.
+            if now - self._counted_at < max(left, PATIENCE / rate):
+                line += f", {_duration(left)} left"
         return line + (f", {self._voids} void attempts" if self._voids else "")
 
     def _render(self) -> RenderableType:

@@ -43,11 +43,13 @@ def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -
     return table
 
 
-def print_standings(rated: Standings, run_ids: Sequence[str]) -> None:
+def print_standings(rated: Standings, run_ids: Sequence[str], incomplete: Sequence[Summary]) -> None:
     """Standings with their reasons and warnings."""
     console = _console()
     console.print(standings_table(rated.rows, title=f"Standings of {', '.join(run_ids)}"))
     _print_reasons(console, rated.rows)
+    for summary in incomplete:
+        console.print(Text(f"note: {summary.run_id}: {_counts(summary)}"), soft_wrap=True)
     for warning in rated.warnings:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
 
@@ -72,6 +74,7 @@ def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
         console.print(Text(f"unfit, left out: {agent}: {reason}"), soft_wrap=True)
     for agent, reason in summary.put_off:
         console.print(Text(f"put off: {agent}: {reason}"), soft_wrap=True)
+    _print_voids(console, summary)
     console.print(Text(f"games:     {store}/games/{summary.run_id}"), soft_wrap=True)
     _print_next(console, summary, store)
 
@@ -96,16 +99,26 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
         console.print(Text(f"unfit: {agent}: {reason}"), soft_wrap=True)
     for agent, reason in summary.put_off:
         console.print(Text(f"put off: {agent}: {reason}"), soft_wrap=True)
-    for cause, count in sorted(condition["voids_by_cause"].items()):
-        console.print(f"void:  {count} games by {cause}")
-    for agent, count in sorted(condition["voids_by_agent"].items()):
-        console.print(Text(f"void:  {count} games by the fault of {agent}"))
+    _print_voids(console, summary)
     if condition["retries"]:
         console.print(f"{condition['retries']} attempts were repeated")
     for part in condition["damaged"]:
-        console.print(Text(f"damaged: {part['path']}: {part['reason']}"), soft_wrap=True)
+        console.print(Text(f"damaged: {part['path']}: {part['reason']}{_advice(part['path'])}"), soft_wrap=True)
     for warning in condition["warnings"]:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
+
+
+def _print_voids(console: Console, summary: Summary) -> None:
+    for void in summary.void_causes[:_REASONS_SHOWN]:
+        whose = "nobody's fault" if void.agent is None else f"the fault of {void.agent}"
+        last = f"; last: {void.detail}" if void.detail else ""
+        console.print(Text(f"void: {void.games} games by {void.termination}, {whose}{last}"), soft_wrap=True)
+
+
+def _advice(path: str) -> str:
+    if "/damaged/" in path:
+        return " (set aside; nothing reads it any more, and it may be deleted)"
+    return " (the next run or backfill sets it aside and plays its games again)" if "/games/" in path else ""
 
 
 def print_runs(found: Sequence[Mapping[str, Any]], store: str) -> None:

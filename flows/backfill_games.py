@@ -65,9 +65,9 @@ def backfill_games(
             if todo.batches or not pool.stop.is_set():
                 publish_standings(store, todo.run_id)
                 persist_run(store, todo.run_id)
-    summaries = [summarise(GameStore(store), run_id) for run_id in specs]
+    summaries = [summarise(GameStore(store), todo.run_id) for todo in todos]
     missing = sum(summary.planned - summary.counting for summary in summaries)
     message = f"{len(summaries)} runs, {missing} games still without a counting result"
-    if all(summary.is_complete for summary in summaries) and not refused:
+    if all(summary.is_complete for summary in summaries) and len(summaries) == len(run_ids):
         return Completed(message=message, data=summaries)
     return Failed(name="Degraded", message=message, data=summaries)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from banzuke.errors import BanzukeError, CorruptPartError, SpecError
@@ -37,9 +38,12 @@ def choose_runs(games: GameStore, run_ids: Sequence[str], since: datetime | None
         UnknownRunError: a run that was asked for is not in the store.
         SpecError: no run is left.
     """
-    chosen = [run_id for run_id in run_ids or games.run_ids() if since is None or _begun(games, run_id) >= since]
+    found = list(run_ids) or games.run_ids()
+    if not found:
+        raise SpecError(f"backfill: there is no run in {games.uri}")
+    chosen = [run_id for run_id in found if since is None or _begun(games, run_id) >= since]
     if not chosen:
-        raise SpecError("backfill: no such run in the store")
+        raise SpecError(f"backfill: none of {len(found)} runs in {games.uri} was begun since then")
     return chosen
 
 
@@ -62,10 +66,20 @@ def games_to_backfill(store: str, run_id: str, causes: Collection[str]) -> dict[
     return {game_id: cause for game_id, cause in cause_of.items() if not causes or cause in causes}
 
 
-def void_and_missing(
-    store: str, run_ids: Sequence[str], causes: Collection[str], *, mending: bool
-) -> tuple[dict[str, dict[str, str]], dict[str, BanzukeError]]:
-    """What :func:`games_to_backfill` finds in each run, and which runs cannot be read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What there is to be backfilled."""
+
+    games: dict[str, dict[str, str]]
+    """The cause by game id, by run; of complete runs nothing."""
+    left_out: dict[str, BanzukeError]
+    """Why a run cannot be read."""
+    set_aside: tuple[str, ...]
+    """A line for every damaged file that was moved."""
+
+
+def void_and_missing(store: str, run_ids: Sequence[str], causes: Collection[str], *, mending: bool) -> Found:
+    """What :func:`games_to_backfill` finds in each run.
 
     Args:
         store: where the runs are.
@@ -75,16 +89,37 @@ def void_and_missing(
     """
     games = GameStore(store)
     wanted: dict[str, dict[str, str]] = {}
-    unreadable: dict[str, BanzukeError] = {}
+    left_out: dict[str, BanzukeError] = {}
+    set_aside: list[str] = []
     for run_id in run_ids:
         try:
+            games.read_run(run_id)
             if mending:
                 # Damage in the moves alone is not seen by who asks for results only.
-                games.compact(run_id)
+                moved = games.compact(run_id).set_aside
+                set_aside += [f"damaged, set aside: {part.path}: {part.reason}" for part in moved]
             wanted[run_id] = games_to_backfill(store, run_id, causes)
         except BanzukeError as error:
-            unreadable[run_id] = error
-    return wanted, unreadable
+            left_out[run_id] = error
+    return Found(games=wanted, left_out=left_out, set_aside=tuple(set_aside))
+
+
+def obstacles(store: str, run_ids: Iterable[str]) -> Iterator[str]:
+    """What would keep a backfill from playing these runs or some of their games, a line each; nothing is written."""
+    games = GameStore(store)
+    for run_id in run_ids:
+        try:
+            spec = SPEC.validate_json(spec_of_run(store, run_id, None))
+            with games.playing(run_id) as holder:
+                if holder is not None:
+                    yield f"would be left out: run {run_id} is being played by {holder}"
+        except BanzukeError as error:
+            yield f"would be left out: {error}"
+            continue
+        for agent in spec.agents:
+            fault = identify(agent).fault
+            if fault is not None:
+                yield f"{run_id}: {agent.name} cannot play: {fault}"
 
 
 def specs_of_runs(

@@ -186,8 +186,9 @@ def record_put_off(store: str, run_id: str, put_off: Mapping[str, str]) -> None:
 def _updated(row: AgentRow, fitness: Fitness, identity: Identity) -> AgentRow:
     return replace(
         row,
-        agent_id=identity.agent_id,
-        sha256=identity.sha256,
+        # Of files that are gone there is no hash; what is known of the agent stays.
+        agent_id=identity.agent_id or row.agent_id,
+        sha256=identity.sha256 or row.sha256,
         fit=fitness.fit,
         reason=fitness.reason,
         description=fitness.description,

@@ -43,8 +43,13 @@ def rate_runs(games: GameStore, run_ids: Sequence[str], *, count_faults: bool = 
 
 def publish(games: GameStore, run_id: str, rated: Standings) -> None:
     """Write the standings of a run. They are derived: deleting them loses nothing."""
+    games.write_standings(run_id, as_rows(run_id, rated))
+
+
+def as_rows(run_id: str, rated: Standings) -> list[Standing]:
+    """The rows of ``standings``, computed now."""
     now = datetime.now(UTC)
-    games.write_standings(run_id, [Standing(run_id=run_id, computed_at=now, **asdict(row)) for row in rated.rows])
+    return [Standing(run_id=run_id, computed_at=now, **asdict(row)) for row in rated.rows]
 
 
 def store_warnings(games: GameStore, run_ids: Sequence[str], damaged: Sequence[DamagedPart] = ()) -> list[str]:

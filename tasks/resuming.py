@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,11 +42,28 @@ def check_unchanged(
             f"run {run_id} was planned from another spec: {changed or 'its opening book or suite'} changed; "
             "give this one another --run-id, or restore the spec"
         )
-    check_agents_unchanged(run_id, identities, ledger)
+    before = {agent["name"]: agent for agent in document["spec"]["agents"]}
+    edited = {
+        agent.name: _differences(before.get(agent.name, {}), agent.model_dump(mode="json"), f"{agent.name}.")
+        for agent in spec.agents
+    }
+    check_agents_unchanged(run_id, identities, ledger, edited=edited)
 
 
-def check_agents_unchanged(run_id: str, identities: Mapping[str, Identity], ledger: Ledger) -> None:
+def check_agents_unchanged(
+    run_id: str,
+    identities: Mapping[str, Identity],
+    ledger: Ledger,
+    *,
+    edited: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Nothing to see where every agent with counting games is what it was when it played them.
+
+    Args:
+        run_id: which run.
+        identities: of its agents now.
+        ledger: of the run.
+        edited: keys of the spec that differ from when the run was planned, by agent.
 
     Raises:
         RunChangedError: one is not; its further games would be those of another agent under one name.
@@ -54,9 +71,12 @@ def check_agents_unchanged(run_id: str, identities: Mapping[str, Identity], ledg
     for name, seen in sorted(ledger.counting_agent_ids().items()):
         now = identities[name].agent_id
         if now and seen != {now}:
+            keys = (edited or {}).get(name)
             raise RunChangedError(
                 f"run {run_id}: agent {name!r} has changed and has counting games "
-                f"({', '.join(sorted(seen))} then, {now} now); restore its files, or begin a run with another --run-id"
+                f"({', '.join(sorted(seen))} then, {now} now); "
+                f"restore {'the spec: ' + ', '.join(keys) + ' changed' if keys else 'its files'}, "
+                "or begin a run with another --run-id"
             )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,18 @@ from banzuke.record import Standing
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.rating import store_warnings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidGames:
+    """Void games of one cause that are one agent's fault."""
+
+    termination: str
+    agent: str | None
+    """None: nobody's fault."""
+    games: int
+    detail: str | None
+    """What one of them says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +45,8 @@ class Summary:
     """Agent and reason."""
     put_off: tuple[tuple[str, str], ...]
     """Fit agents whose games were put off because the first ones were void, and the reason."""
+    void_causes: tuple[VoidGames, ...]
+    """Of the void games, the most frequent first."""
     standings: tuple[Standing, ...]
 
     @property
@@ -47,7 +62,8 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         UnknownRunError: it is not in the store.
     """
     games.read_run(run_id)
-    tallies = Ledger(games, run_id).tallies()
+    ledger = Ledger(games, run_id)
+    tallies = ledger.tallies()
     agents = games.read_agents(run_id)
     return Summary(
         run_id=run_id,
@@ -57,8 +73,37 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         voids=tallies.void,
         missing=tallies.missing,
         unfit=tuple((row.agent, row.reason or "no reason recorded") for row in agents if row.fit is False),
+        void_causes=_void_causes(ledger),
         put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
+    )
+
+
+def incomplete(games: GameStore, run_ids: Sequence[str]) -> list[Summary]:
+    """Of the runs those whose planned games do not all count, as far as they can be read."""
+    found = []
+    for run_id in run_ids:
+        with suppress(StorageError):
+            summary = summarise(games, run_id)
+            if summary.counting < summary.planned:
+                found.append(summary)
+    return found
+
+
+def _void_causes(ledger: Ledger) -> tuple[VoidGames, ...]:
+    last_void = ledger.last_void()
+    if not last_void:
+        return ()
+    seats = {game.game_id: (game.first_agent, game.second_agent) for game in ledger.plan}
+    counts: Counter[tuple[str, str | None]] = Counter()
+    details: dict[tuple[str, str | None], str | None] = {}
+    for game_id, cause in last_void.items():
+        agent = None if cause.fault is None else seats[game_id][cause.fault is Side.SECOND]
+        counts[cause.termination, agent] += 1
+        details[cause.termination, agent] = cause.detail
+    return tuple(
+        VoidGames(termination=key[0], agent=key[1], games=count, detail=details[key])
+        for key, count in counts.most_common()
     )
 
 
@@ -67,11 +112,10 @@ def health(games: GameStore, run_id: str) -> dict[str, Any]:
     ledger = Ledger(games, run_id)
     by_cause: Counter[str] = Counter()
     by_agent: Counter[str] = Counter()
-    seats = {game.game_id: (game.first_agent, game.second_agent) for game in ledger.plan}
-    for game_id, cause in ledger.last_void().items():
-        by_cause[cause.termination] += 1
-        if cause.fault is not None:
-            by_agent[seats[game_id][cause.fault is Side.SECOND]] += 1
+    for void in _void_causes(ledger):
+        by_cause[void.termination] += void.games
+        if void.agent is not None:
+            by_agent[void.agent] += void.games
     return {
         "voids_by_cause": by_cause,
         "voids_by_agent": by_agent,

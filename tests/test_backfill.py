@@ -152,7 +152,10 @@ def test_one_backfill_plays_the_rest_of_several_runs(
         line for line in dry.stdout.splitlines() if line.endswith(")")
     )
     assert "8 games of 2 runs would be played" == dry.stdout.splitlines()[-1]
-    assert (3, "nothing to play: no void or missing game of cause missing in 2 runs of store\n") == (
+    assert (
+        3,
+        "nothing to play: no void or missing game of cause missing in 2 runs of store; 8 of other causes are left\n",
+    ) == (
         wrong.returncode,
         wrong.stdout,
     )
@@ -173,9 +176,14 @@ def test_a_game_whose_agent_is_gone_says_so(
     assert 3 == banzuke("run", spec, "--store", "store", "--run-id", "r").returncode
     (tmp_path / "hanger.py").unlink()
 
+    dry = banzuke("backfill", "--store", "store", "--dry-run")
     done = banzuke("backfill", "--store", "store")
 
     assert 3 == done.returncode, done.stderr
+    assert (0, 1) == (dry.returncode, len(dry.stderr.splitlines())), dry.stderr
+    assert dry.stderr.startswith("r: hanger cannot play: no program './hanger.py' on PATH")
+    names = {row["agent"] for row in json.loads(banzuke("show", "r", "--store", "store", "--json").stdout)["standings"]}
+    assert {"hanger", "material", "random"} == names
     lines = [line for line in done.stdout.splitlines() if " -> " in line]
     assert 4 == len(lines)
     assert all("-> not played: hanger is unfit: could not start: " in line and "hanger.py" in line for line in lines)
@@ -221,3 +229,26 @@ def test_two_that_begin_the_same_run_together_play_it_once(
     assert codes in ([0, 2], [0, 0]), texts
     games = games_of(store, "r")
     assert (30, 30) == (len(games), games.game_id.nunique())
+
+
+def test_a_damaged_file_is_named_set_aside_and_its_games_are_played_again(
+    banzuke: Banzuke, small_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`show` rates what can be read and says what cannot; a backfill makes the run whole for plain readers, too."""
+    store = tmp_path / "store"
+    assert 0 == banzuke("run", small_spec(games=4), "--store", store, "--run-id", "r").returncode
+    [games] = (store / "games" / "r").glob("*.parquet")
+    games.write_bytes(games.read_bytes()[:-100])
+
+    shown = banzuke("show", "r", "--store", store)
+    dry = banzuke("backfill", "--store", store, "--dry-run")
+    done = banzuke("backfill", "--store", store)
+    after = banzuke("show", "r", "--store", store)
+
+    assert 0 == shown.returncode, shown.stderr
+    assert 3 == sum("unrated" in line for line in shown.stdout.splitlines()), shown.stdout
+    assert f"damaged: {games}: " in shown.stdout
+    assert "12 games of 1 runs would be played" in dry.stdout
+    assert (0, 1) == (done.returncode, done.stderr.count("damaged, set aside: ")), done.stderr
+    assert f"damaged: {store / 'damaged' / 'games' / 'r' / games.name}: " in after.stdout
+    assert 12 == games_of(store, "r").game_id.nunique() == len(games_of(store, "r"))

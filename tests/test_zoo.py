@@ -457,7 +457,21 @@ agent did not cause by its own play. Every attempt at a game is one row of the `
 *Free after* is the time from the beginning of the fault until a healthy game, played next by the same worker or by
 the one that replaced it, was over; the longer one where both sides were tried. It never exceeds the limit
 (*held by*) by more than 2 seconds. The limits are those of the test, small on purpose; yours are in `[limits]` of the
-spec ([spec.md](spec.md)). There are {animals} kinds of fault."""
+spec ([spec.md](spec.md)). There are {animals} kinds of fault.
+
+## Repairing an agent
+
+What an agent is, is its bytes: the program or checkpoint, its arguments, options and limit. An agent **without a
+counting game** in a run may be changed, and `banzuke backfill` plays its games with what it is now. An agent **with
+counting games** may not: the rest of its games would be those of another agent under one name, and the backfill
+refuses. So repair what is around it (a missing library, a locked file, memory, a limit in `[limits]`), or begin a run
+under another `--run-id`. An engine whose builds are to count as one has a `version` in the spec from the first run
+on, which stands for the program's bytes: then a rebuilt program of the same version goes on.
+
+An agent that hangs in some of its games only, and finishes others, is never put off: each of its void games is tried
+`1 + retries` times. Where that costs too much, lower `move_seconds` or `retries`: limits may change when a run is gone
+on with. A void game is mostly a game that was going badly: look at both `banzuke standings` and
+`banzuke standings --count-faults`."""
 
 ADVICE = {
     Kind.ENDS: """\
