@@ -61,6 +61,9 @@ QUIET = {
 """Settings of the embedded server and of the client that talks to it: nothing leaves the machine."""
 
 HOMES = "homes"
+
+NEEDED_BYTES = 8 << 20
+"""A database and its journal; with less a server cannot even say what is wrong."""
 DRAFT = "new-"
 TEMPLATE_DRAFT = ".draft-"
 DRAFT_SECONDS = 600.0
@@ -239,6 +242,9 @@ class EmbeddedServer:
             words = (self.home / "server.log").read_text(errors="replace").strip().splitlines()[-1:]
         except OSError as error:
             words = [str(error)]
+        with contextlib.suppress(OSError):
+            if not words and shutil.disk_usage(self.home).free < NEEDED_BYTES:
+                words = [f"no space left on the disk of {self.home}; set BANZUKE_CACHE to a folder with room"]
         return " ".join(words) or "it gave no reason"
 
 

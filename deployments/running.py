@@ -28,7 +28,7 @@ from flows.stopping import StoppedError, stop_on_signals
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.backfill import shared_spec, specs_of_runs
-from tasks.resuming import check_unchanged, playing
+from tasks.resuming import check_not_orphaned, check_unchanged, playing
 from tasks.summary import Summary
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
     try:
         document = games.read_run(run_id)
     except UnknownRunError:
+        check_not_orphaned(games, run_id)
         return
     except CorruptPartError:
         raise

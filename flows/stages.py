@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Cancelled, Completed, Failed
 
+from banzuke.errors import StorageError
 from banzuke.progress import announce_plan, announce_problem, announce_skipped, announce_stage
 from banzuke.record import PlannedGame
 from banzuke.schedule.batches import cut_batches
@@ -136,7 +137,7 @@ def play_missing(store: str, todos: Sequence[Todo], pool: WorkerPool) -> None:
         for todo in todos
         for number, batch in enumerate(todo.batches, start=1)
     ]
-    _follow(store, batches)
+    _follow(store, batches, pool)
     for todo in todos:
         put_off = pool.breaker(todo.run_id, parse_spec(todo.spec_json).limits.put_off_after).put_off
         if put_off:
@@ -180,7 +181,12 @@ class _Batch:
     future: PrefectFuture[BatchReport]
 
 
-def _follow(store: str, batches: Sequence[_Batch]) -> None:
+def _follow(store: str, batches: Sequence[_Batch], pool: WorkerPool) -> None:
+    """Wait for every batch.
+
+    Raises:
+        StorageError: games could not be recorded. What cannot be kept need not be played: all batches are stopped.
+    """
     handed_in = {batch.future.task_run_id: batch for batch in batches}
     finished: Counter[str] = Counter()
     counting = {batch.todo.run_id: batch.todo.counting for batch in batches}
@@ -188,15 +194,21 @@ def _follow(store: str, batches: Sequence[_Batch]) -> None:
         run_id: show_progress(run_id, todo.counting, todo.planned)
         for run_id, todo in {batch.todo.run_id: batch.todo for batch in batches}.items()
     }
+    unkept: StorageError | None = None
     for future in as_completed([batch.future for batch in batches]):
         future.wait()
         batch = handed_in[future.task_run_id]
         run_id = batch.todo.run_id
         finished[run_id] += 1
-        if finished[run_id] % COMPACT_EVERY == 0:
-            GameStore(store).compact(run_id, thorough=False)
         if future.state.is_completed():
             counting[run_id] += future.result().counting
+        elif isinstance(failure := future.result(raise_on_failure=False), StorageError):
+            unkept = unkept or failure
+            pool.stop.set()
         else:
             announce_problem(f"a batch of {batch.games} games failed: {future.state.message}")
+        if unkept is None and finished[run_id] % COMPACT_EVERY == 0:
+            GameStore(store).compact(run_id, thorough=False)
         show_progress(run_id, counting[run_id], batch.todo.planned, shown[run_id])
+    if unkept is not None:
+        raise StorageError(f"games can no longer be recorded, so no more are played: {unkept}") from unkept

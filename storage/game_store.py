@@ -167,6 +167,10 @@ class GameStore:
         """Whether the run's plan was written."""
         return self._files.exists(layout.plan_file(run_id))
 
+    def has_games(self, run_id: str) -> bool:
+        """Whether there is any file of recorded games, readable or not."""
+        return bool(part_names(self._files, layout.games_folder(run_id)))
+
     def read_plan(self, run_id: str) -> list[PlannedGame]:
         """The planned games, in the plan's order. Raises as :meth:`plan_table` does."""
         return to_rows(self.plan_table(run_id), PlannedGame)

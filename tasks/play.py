@@ -21,7 +21,7 @@ from banzuke.progress import announce_problem, announce_records, announce_skippe
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.workers.batch import play_batch
 from banzuke.workers.breaker import CircuitBreaker
-from banzuke.workers.pool import current_pool
+from banzuke.workers.pool import current_pool, is_stopping
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import MACHINERY
@@ -54,6 +54,8 @@ def play_games(
         WorkerError: no worker could be started; the task is retried.
         StorageError: a game could not be recorded; the task is retried.
     """
+    if is_stopping():
+        return BatchReport(games=0, counting=0, forfeits=0, voids=0, put_off=0)
     spec = parse_spec(spec_json)
     games = GameStore(store)
     ledger = Ledger(games, run_id)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.cache_policies import NO_CACHE
 
 from banzuke.errors import StorageError, WorkerError
+from banzuke.workers.pool import is_stopping
 from banzuke.workers.supervisor import Stopped
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def is_machinery(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     failure = state.data if isinstance(state.data, BaseException) else None
     if failure is None:
         failure = getattr(state.data, "result", None)
-    return isinstance(failure, SURVIVABLE) and not isinstance(failure, Stopped)
+    return isinstance(failure, SURVIVABLE) and not isinstance(failure, Stopped) and not is_stopping()
 
 
 ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "retries": 0}

@@ -26,6 +26,19 @@ def playing(store: str, run_id: str) -> Iterator[None]:
         yield
 
 
+def check_not_orphaned(games: GameStore, run_id: str) -> None:
+    """Nothing to see where a run that has no document has nothing else either.
+
+    Raises:
+        RunChangedError: it has a plan or games; of which spec, nobody can say.
+    """
+    if games.has_plan(run_id) or games.has_games(run_id):
+        raise RunChangedError(
+            f"run {run_id} has lost its run.json, but its plan or games are still in {games.uri}: "
+            "restore run.json from a copy, or give this one another --run-id"
+        )
+
+
 def check_unchanged(
     document: Mapping[str, Any], spec: Spec, identities: Mapping[str, Identity], ledger: Ledger
 ) -> None:

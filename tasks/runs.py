@@ -23,7 +23,7 @@ from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import ONCE
-from tasks.resuming import check_unchanged
+from tasks.resuming import check_not_orphaned, check_unchanged
 
 PACKAGES = ("prefect", "torch", "pyarrow", "cshogi", "numpy", "pydantic")
 
@@ -69,6 +69,7 @@ def parse_spec(spec_json: str) -> Spec:
 
 
 def _create(games: GameStore, run_id: str, spec: Spec, identities: Mapping[str, Identity]) -> None:
+    check_not_orphaned(games, run_id)
     planned = _plan(spec, run_id, identities)
     # run.json first: it claims the id, so that two invocations cannot write each other's plan. A crash in between
     # leaves a run without a plan, which the next invocation writes.

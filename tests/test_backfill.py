@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -252,3 +253,36 @@ def test_a_damaged_file_is_named_set_aside_and_its_games_are_played_again(
     assert (0, 1) == (done.returncode, done.stderr.count("damaged, set aside: ")), done.stderr
     assert f"damaged: {store / 'damaged' / 'games' / 'r' / games.name}: " in after.stdout
     assert 12 == games_of(store, "r").game_id.nunique() == len(games_of(store, "r"))
+
+
+def test_a_plan_that_lost_its_run_is_not_taken_over_by_another_spec(
+    banzuke: Banzuke, small_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Without run.json nobody knows of which spec the plan and the games are: refused in one line, nothing written."""
+    assert 0 == banzuke("run", small_spec(games=2), "--store", "store", "--run-id", "r").returncode
+    document = tmp_path / "store" / "runs" / "r" / "run.json"
+    document.unlink()
+
+    again = [banzuke("run", small_spec(games=4), "--store", "store", "--run-id", "r") for _ in range(2)]
+
+    for done in again:
+        assert (2, 1) == (done.returncode, len(done.stderr.splitlines())), done.stderr
+        assert "run r has lost its run.json" in done.stderr
+    assert not document.exists()
+
+
+def test_a_store_that_vanishes_ends_the_run_at_once(
+    banzuke_started: Callable[..., subprocess.Popen[str]], small_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What cannot be kept is not played: one line, exit code 1, and no store is made anew."""
+    store = tmp_path / "store"
+    process = banzuke_started("run", small_spec(games=400), "--store", store, "--run-id", "r", "--json")
+    wait_until(lambda: list((store / "games" / "r").glob("part-*")), process)
+
+    store.rename(tmp_path / "gone")
+    out, err = process.communicate(timeout=60)
+    shutil.rmtree(store, ignore_errors=True)
+
+    assert (1, "") == (process.returncode, out), err
+    assert 1 == len(err.splitlines()), err
+    assert "games can no longer be recorded, so no more are played" in err

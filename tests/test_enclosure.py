@@ -25,7 +25,7 @@ from banzuke.workers import enclosure
 from banzuke.workers import process as processes
 from banzuke.workers.enclosure import enclosing
 from banzuke.workers.messages import ORDER, Play, Prepare
-from banzuke.workers.ownership import AGENT_VARIABLE, WORKER_VARIABLE, owner_of
+from banzuke.workers.ownership import AGENT_VARIABLE, WORKER_VARIABLE, end_all, owner_of
 from banzuke.workers.process import WorkerProcess
 from banzuke.workers.supervisor import Supervisor
 
@@ -477,3 +477,17 @@ def test_a_namespace_of_an_ordinary_user_keeps_workers_too(tmp_path: Path, monke
     assert "was ended by SIGKILL" in lost.detail
     assert 5 == len(family)
     assert [] == left(family)
+
+
+def test_nobody_is_ended_where_no_process_can_be_seen() -> None:
+    """An engine that hides /proc costs its worker the view, not its life."""
+    looks = 0
+
+    def hidden() -> list[psutil.Process]:
+        nonlocal looks
+        looks += 1
+        raise psutil.NoSuchProcess(os.getpid())
+
+    end_all(AGENT_VARIABLE, "anybody", hidden)
+
+    assert 1 == looks

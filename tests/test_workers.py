@@ -542,9 +542,13 @@ def test_a_crash_after_the_last_move_leaves_the_game_played(supervisor: Supervis
     assert [Termination.RESIGNATION] * 2 == [record.termination for record in records]
 
 
-def test_a_tree_beyond_the_memory_limit_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The worker is killed with all its descendants, about as soon as they use too much; the next game plays."""
-    log = tmp_path / "bites"
+@pytest.mark.parametrize("name", ["bites", "bites.nameless"])
+def test_a_tree_beyond_the_memory_limit_is_killed(supervisor: Supervisor, tmp_path: Path, name: str) -> None:
+    """The worker is killed with all its descendants, about as soon as they use too much; the next game plays.
+
+    The engine is to blame whose child it was, also where that has thrown its environment away.
+    """
+    log = tmp_path / name
     spec = tournament(usi_agent("eater", ENGINES / "memory_eater.py", log), worker_memory_mb=256)
 
     lost = supervisor.play(attempt("a", "eater"), spec, on_tick=nothing)

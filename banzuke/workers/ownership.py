@@ -40,7 +40,12 @@ def end_all(variable: str, owner: str, among: Callable[[], Iterable[psutil.Proce
     # the next round; the bound is for fork bombs, which end with the worker.
     for _ in range(_ROUNDS):
         ended = False
-        for process in set(among()) - settled:
+        try:
+            listed = set(among()) - settled
+        except (psutil.Error, OSError):
+            # An engine may have hidden /proc from its worker; the end of the worker is the end of all.
+            return
+        for process in listed:
             owners = _environment(process)
             if owners is not None and owners.get(variable) != owner:
                 continue

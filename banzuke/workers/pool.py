@@ -121,6 +121,11 @@ def worker_pool(spec: Spec) -> Iterator[WorkerPool]:
             pool.close()
 
 
+def is_stopping() -> bool:
+    """Whether a pool is open and what it does is being stopped."""
+    return _current is not None and _current.stop.is_set()
+
+
 def current_pool() -> WorkerPool:
     """The pool that is open.
 

@@ -201,12 +201,24 @@ class WorkerProcess:
         for process in self._look_at_family():
             with contextlib.suppress(psutil.Error):
                 held[process] = process.memory_info().rss
+        owners = {process.pid: owner_of(process, AGENT_VARIABLE) for process in held if process != self._itself}
         agents: dict[str, int] = {}
         for process, size in held.items():
-            if process != self._itself and (agent := owner_of(process, AGENT_VARIABLE)) is not None:
+            agent = owners.get(process.pid) or self._owner_above(process, owners)
+            if agent is not None:
                 agents[agent] = agents.get(agent, 0) + size
         worker = 0 if self._itself is None else held.get(self._itself, 0)
         return MemoryUse(total=sum(held.values()), worker=worker, agents=agents)
+
+    def _owner_above(self, process: psutil.Process, owners: Mapping[int, str | None]) -> str | None:
+        """Whose the parents of a process are, where it has thrown its own environment away."""
+        above = process
+        with contextlib.suppress(psutil.Error):
+            while (parent := above.parent()) is not None and parent.pid in owners:
+                if owners[parent.pid] is not None:
+                    return owners[parent.pid]
+                above = parent
+        return None
 
     def memory_bytes(self) -> int:
         """Resident memory of the worker and all its descendants, pages they share counted in each."""

@@ -1,6 +1,6 @@
 """A USI engine whose child eats memory from the first ``go`` on. Standard library only.
 
-``python -I -S memory_eater.py LOG``: after every bite the child appends its time on the monotonic clock and what it
+``python -I -S memory_eater.py LOG``, or ``LOG.nameless`` for a child without an environment: after every bite the child appends its time on the monotonic clock and what it
 has eaten, in MiB, to the file LOG. It stops at a limit of its own, should nobody stop it.
 """
 
@@ -28,7 +28,8 @@ def main() -> None:
         elif command == ["isready"]:
             say("readyok")
         elif command == ["go"]:
-            subprocess.Popen([sys.executable, "-I", "-S", __file__, sys.argv[1], "eat"])
+            nameless = {} if sys.argv[1].endswith(".nameless") else None
+            subprocess.Popen([sys.executable, "-I", "-S", __file__, sys.argv[1], "eat"], env=nameless)
         elif command == ["quit"]:
             return
 
