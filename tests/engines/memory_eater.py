@@ -1,7 +1,8 @@
 """A USI engine whose child eats memory from the first ``go`` on. Standard library only.
 
-``python -I -S memory_eater.py LOG``, or ``LOG.nameless`` for a child without an environment: after every bite the child appends its time on the monotonic clock and what it
-has eaten, in MiB, to the file LOG. It stops at a limit of its own, should nobody stop it.
+``python -I -S memory_eater.py LOG``, or ``LOG.nameless`` for a child without an environment: after every bite the
+child appends its time on the monotonic clock and what it has eaten, in MiB, to the file LOG. It stops at a limit of its
+own, should nobody stop it.
 """
 
 from __future__ import annotations
