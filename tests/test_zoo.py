@@ -470,7 +470,7 @@ on, which stands for the program's bytes: then a rebuilt program of the same ver
 
 An agent that hangs in some of its games only, and finishes others, is never put off: each of its void games is tried
 `1 + retries` times. Where that costs too much, lower `move_seconds` or `retries`: limits may change when a run is gone
-on with. A void game is mostly a game that was going badly: look at both `banzuke standings` and
+on with. An agent that stalls where it is losing gains by being played again: look at both `banzuke standings` and
 `banzuke standings --count-faults`."""
 
 ADVICE = {
