@@ -6,17 +6,14 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import psutil
 import pytest
+from staging import wait_until
 
 Banzuke = Callable[..., subprocess.CompletedProcess[str]]
-EVENT_SECONDS = 90.0
 
 HANGS_IN_GAMES = """#!/usr/bin/env python3
 import sys, time
@@ -83,19 +80,6 @@ def write_engine(folder: Path, *, hangs: bool) -> None:
 
 def games_of(store: Path, run_id: str) -> pd.DataFrame:
     return pd.read_parquet(store / "games" / run_id)
-
-
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    """The first true answer of ``condition`` while the process runs."""
-    deadline = time.monotonic() + EVENT_SECONDS
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        if process.poll() is not None:
-            out, err = process.communicate()
-            pytest.fail(f"ended with {process.returncode} before the event: {out}{err}")
-        psutil.wait_procs([psutil.Process(process.pid)], timeout=0.02)
-    return pytest.fail("the event did not happen in time")
 
 
 def test_a_broken_agent_is_put_off_and_a_backfill_after_its_repair_plays_the_rest(

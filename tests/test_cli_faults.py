@@ -8,18 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from staging import wait_until
 
 Banzuke = Callable[..., subprocess.CompletedProcess[str]]
 Started = Callable[..., subprocess.Popen[str]]
 RUN = f"{sys.executable} -m deployments.cli run small.toml --store store --run-id r"
-EVENT_SECONDS = 60.0
 
 
 def in_shell(line: str, folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -103,7 +102,7 @@ def test_a_live_display_outlives_its_terminal(
         cwd=tmp_path, env={**environment, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    wait_for(lambda: recorded(tmp_path) >= 2 and b"games" in os.read(ours, 65536), process)
+    wait_until(lambda: recorded(tmp_path) >= 2 and b"games" in os.read(ours, 65536), process)
 
     os.close(ours)
 
@@ -131,22 +130,13 @@ def recorded(folder: Path) -> int:
     return len(list((folder / "store" / "games" / "r").glob("[!.]*.parquet")))
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) -> None:
-    """Return when the condition holds; fail when the process ends before."""
-    deadline = time.monotonic() + EVENT_SECONDS
-    while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"not in time; exit code {process.poll()}")
-        psutil.wait_procs([psutil.Process()], timeout=0.01)
-
-
 def test_a_hangup_stops_as_other_signals_do(
     banzuke_started: Started, small_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     """SIGHUP: exit code 129, and the last line says how to go on."""
     spec = small_spec(games=100)
     process = banzuke_started("run", spec, "--store", "store", "--run-id", "r")
-    wait_for(lambda: recorded(tmp_path) >= 2, process)
+    wait_until(lambda: recorded(tmp_path) >= 2, process)
 
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=10)
@@ -166,7 +156,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(
         ["nohup", *RUN.split()], cwd=tmp_path, env=dict(environment), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_for(lambda: recorded(tmp_path) >= 1, process)
+    wait_until(lambda: recorded(tmp_path) >= 1, process)
 
     process.send_signal(signal.SIGHUP)
 
@@ -184,7 +174,7 @@ def test_a_signal_at_any_stage_says_how_to_go_on(
     assert process.stderr is not None
     if stage == "begin":
         server_is_starting = lambda: len(psutil.Process(process.pid).children(recursive=True)) > 0  # noqa: E731
-        wait_for(server_is_starting, process)
+        wait_until(server_is_starting, process)
     else:
         while stage not in process.stderr.readline():
             assert process.poll() is None

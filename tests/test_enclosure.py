@@ -9,17 +9,17 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from staging import game, once
 
 from banzuke.errors import WorkerDiedError
 from banzuke.match.recording import Attempt
 from banzuke.outcome import Side, Status, Termination
-from banzuke.record import PlannedGame
 from banzuke.specs import LimitsSpec, RandomAgent, SearchLimit, Spec, TournamentSpec, UsiAgent
 from banzuke.workers import enclosure
 from banzuke.workers import process as processes
@@ -30,7 +30,6 @@ from banzuke.workers.process import WorkerProcess
 from banzuke.workers.supervisor import Supervisor
 
 ENGINES = Path(__file__).parent / "engines"
-START = "lnsgkgsnl/1r5b1/ppppppppp/9/9/9/PPPPPPPPP/1B5R1/LNSGKGSNL b - 1"
 EVENT_SECONDS = 20.0
 SLACK = 3.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="/proc and the kernel's ways")
@@ -105,28 +104,7 @@ def escaping(pid_file: Path) -> Spec:
 
 
 def attempt(first: str, second: str) -> Attempt:
-    planned = PlannedGame(
-        run_id="r",
-        game_id="r--g0",
-        pair_id="r--p0",
-        game_no=0,
-        pair_no=0,
-        encounter="--".join(sorted((first, second))),
-        round=0,
-        slot=0,
-        game="shogi",
-        rules="csa",
-        first_agent=first,
-        second_agent=second,
-        first_agent_id=f"id-of-{first}",
-        second_agent_id=f"id-of-{second}",
-        opening_id="o",
-        start_position=START,
-        opening_plies=0,
-        seed=1,
-        opening_moves=(),
-    )
-    return Attempt.at(planned, 1)
+    return Attempt.at(game(first, second, seed=1), 1)
 
 
 def nothing() -> None:
@@ -143,18 +121,6 @@ def ready(supervisor: Supervisor, pid_file: Path) -> WorkerProcess:
     played = supervisor.play(attempt("a", "b"), escaping(pid_file), on_tick=nothing)
     assert Status.PLAYED is played.status
     return worker_of(supervisor)
-
-
-def once(condition: Callable[[], object], act: Callable[[], object]) -> Callable[[], None]:
-    """A tick that acts at the first moment at which the condition holds."""
-    done: list[object] = []
-
-    def tick() -> None:
-        if not done and condition():
-            done.append(True)
-            act()
-
-    return tick
 
 
 # --- what escapes

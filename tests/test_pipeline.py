@@ -7,16 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from staging import wait_until
 
 from banzuke.games.shogi import rules_named
 from banzuke.match.game import replay
@@ -27,7 +26,6 @@ from storage.schemas import GAMES, to_rows
 Banzuke = Callable[..., subprocess.CompletedProcess[str]]
 PROJECT = Path(__file__).resolve().parent.parent
 CHECKPOINT = PROJECT / "examples" / "checkpoints" / "epoch_00015.pt"
-EVENT_SECONDS = 90.0
 
 SLOW_ENGINE = """
 import sys
@@ -52,20 +50,6 @@ def moves_of(store: Path, run_id: str) -> dict[int, list[str]]:
     games = pd.read_parquet(store / "games" / run_id)
     counting = games[games.status != "void"]
     return {int(row.game_no): list(row.moves) for row in counting.itertuples()}
-
-
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    """The first true answer of ``condition`` while the process runs."""
-    deadline = time.monotonic() + EVENT_SECONDS
-    while time.monotonic() < deadline:
-        answer = condition()
-        if answer:
-            return answer
-        if process.poll() is not None:
-            out, err = process.communicate()
-            pytest.fail(f"ended with {process.returncode} before the event: {out}{err}")
-        psutil.wait_procs([psutil.Process(process.pid)], timeout=0.02)
-    return pytest.fail("the event did not happen in time")
 
 
 def parts(store: Path, run_id: str) -> list[Path]:

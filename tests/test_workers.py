@@ -20,8 +20,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from staging import game, once
 
 from banzuke.errors import WorkerDiedError, WorkerError
+from banzuke.games.positions import START_POSITION
 from banzuke.match.recording import Attempt, void_record
 from banzuke.outcome import Outcome, Side, Status, Termination
 from banzuke.record import GameRecord, PlannedGame
@@ -51,7 +53,6 @@ from banzuke.workers.supervisor import GRACE_SECONDS, Stopped, Supervisor, play_
 
 FIRST, SECOND = Side.FIRST, Side.SECOND
 ENGINES = Path(__file__).parent / "engines"
-START = "lnsgkgsnl/1r5b1/ppppppppp/9/9/9/PPPPPPPPP/1B5R1/LNSGKGSNL b - 1"
 EVENT_SECONDS = 20.0
 SLACK = 3.0
 """Seconds by which a deadline may be overrun on a loaded machine before a test calls it no deadline."""
@@ -91,30 +92,6 @@ def tournament(*agents: RandomAgent | MaterialAgent | UsiAgent, max_plies: int =
         agents=(random_agent("a"), random_agent("b"), *agents),
         tournament=TournamentSpec(max_plies=max_plies),
         limits=LimitsSpec.model_validate(limits),
-    )
-
-
-def game(first: str = "a", second: str = "b", *, number: int = 0, opening: tuple[str, ...] = ()) -> PlannedGame:
-    return PlannedGame(
-        run_id="r",
-        game_id=f"r--g{number}",
-        pair_id=f"r--p{number}",
-        game_no=number,
-        pair_no=number,
-        encounter="--".join(sorted((first, second))),
-        round=number,
-        slot=0,
-        game="shogi",
-        rules="csa",
-        first_agent=first,
-        second_agent=second,
-        first_agent_id=f"id-of-{first}",
-        second_agent_id=f"id-of-{second}",
-        opening_id="o",
-        start_position=START,
-        opening_plies=len(opening),
-        seed=number,
-        opening_moves=opening,
     )
 
 
@@ -189,18 +166,6 @@ def had_helper(path: Path) -> bool:
     return path.exists() and bool(path.read_text())
 
 
-def once(condition: Callable[[], object], act: Callable[[], object]) -> Callable[[], None]:
-    """A tick that acts at the first moment at which the condition holds."""
-    done: list[object] = []
-
-    def tick() -> None:
-        if not done and condition():
-            done.append(True)
-            act()
-
-    return tick
-
-
 def when_asked(log: Path, act: Callable[[], object]) -> Callable[[], None]:
     """A tick that acts as soon as the engine with this log was asked for a move."""
     return once(lambda: log.exists() and "\ngo " in log.read_text(), act)
@@ -228,7 +193,7 @@ def full_record() -> GameRecord:
 
 
 def question() -> Question:
-    return Question(agent="a", position_id="p-1", position=START, seconds=0.25, seed=2**63 - 1)
+    return Question(agent="a", position_id="p-1", position=START_POSITION, seconds=0.25, seed=2**63 - 1)
 
 
 HOSTILE = tournament(
@@ -1073,7 +1038,9 @@ def test_a_stopped_run_cancels_the_game_at_once(supervisor: Supervisor, tmp_path
 # --- questions
 
 
-def ask(supervisor: Supervisor, spec: Spec, agent: str, *, seconds: float = 10.0, position: str = START) -> Answer:
+def ask(
+    supervisor: Supervisor, spec: Spec, agent: str, *, seconds: float = 10.0, position: str = START_POSITION
+) -> Answer:
     asked = Question(agent=agent, position_id="p", position=position, seconds=seconds, seed=1)
     return supervisor.pose(asked, spec, on_tick=nothing)
 
@@ -1116,7 +1083,7 @@ def test_an_agent_that_fails_a_question_is_found_out(
 def test_a_worker_frozen_at_a_question_is_a_timeout(supervisor: Supervisor) -> None:
     """The supervisor answers for it."""
     spec = tournament(scripted("--hang-at", "go"))
-    asked = Question(agent="scripted", position_id="p", position=START, seconds=0.5, seed=1)
+    asked = Question(agent="scripted", position_id="p", position=START_POSITION, seconds=0.5, seed=1)
     freeze = once(
         lambda: supervisor._worker is not None and supervisor._worker.board.read().phase is Phase.THINKING,
         lambda: os.kill(worker_of(supervisor).pid, signal.SIGSTOP),

@@ -24,13 +24,13 @@ import psutil
 import pytest
 import torch
 from engines.scripted_engine import LINE
+from staging import game
 from zoo.animals import ANIMALS, HEALTHY, Animal, Kind, Row
 
-from banzuke.games.shogi import START_POSITION
 from banzuke.match.recording import Attempt
 from banzuke.outcome import Side, Status
 from banzuke.players.networks.se_resnet import SEResNet, SEResNetSizes
-from banzuke.record import GameRecord, PlannedGame
+from banzuke.record import GameRecord
 from banzuke.specs import (
     AgentSpec,
     CheckpointAgent,
@@ -171,7 +171,8 @@ class Cage:
 
     def play(self, supervisor: Supervisor, spec: Spec, first: str, second: str) -> GameRecord:
         """One game."""
-        return supervisor.play(Attempt.at(planned(first, second, next(self.games)), 1), spec, on_tick=nothing)
+        planned = game(first, second, number=next(self.games), run_id="zoo")
+        return supervisor.play(Attempt.at(planned, 1), spec, on_tick=nothing)
 
     def left(self, workers: set[int]) -> tuple[str, ...]:
         """Processes that are the animal's, or its workers; one that was killed may take a moment to die of it."""
@@ -222,30 +223,6 @@ class Cage:
         program.write_text(f"#!/bin/sh\nexport ZOO_PROGRAM={shlex.quote(str(program))}\nexec {command}\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         return UsiAgent(name=name, kind="usi", command=(str(program),), limit=limit or SearchLimit(nodes=1))
-
-
-def planned(first: str, second: str, number: int) -> PlannedGame:
-    return PlannedGame(
-        run_id="zoo",
-        game_id=f"zoo--g{number}",
-        pair_id=f"zoo--p{number}",
-        game_no=number,
-        pair_no=number,
-        encounter="--".join(sorted((first, second))),
-        round=number,
-        slot=0,
-        game="shogi",
-        rules="csa",
-        first_agent=first,
-        second_agent=second,
-        first_agent_id=f"id-of-{first}",
-        second_agent_id=f"id-of-{second}",
-        opening_id="o",
-        start_position=START_POSITION,
-        opening_plies=0,
-        seed=number,
-        opening_moves=(),
-    )
 
 
 def random_agent(name: str) -> RandomAgent:
