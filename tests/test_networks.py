@@ -25,6 +25,7 @@ from banzuke.players.networks.actions import IMPOSSIBLE, ActionMap, flat_13527, 
 from banzuke.players.networks.loading import load_network
 from banzuke.players.networks.old_tower import OldTower, OldTowerSizes
 from banzuke.players.networks.se_resnet import SEResNet, SEResNetSizes
+from banzuke.specs import LARGEST_CHECKPOINT_BYTES
 
 Network = TypeVar("Network", bound=nn.Module)
 SMALL = SEResNetSizes(
@@ -622,7 +623,7 @@ def test_a_tensor_larger_than_the_file(tmp_path: Path) -> None:
 def test_large_files(tmp_path: Path) -> None:
     """A file larger than any checkpoint is refused before it is opened."""
     with (tmp_path / "w.pt").open("wb") as file:
-        file.truncate(archive.MAX_FILE_BYTES + 1)
+        file.truncate(LARGEST_CHECKPOINT_BYTES + 1)
 
     assert "more than the 4,294,967,296 allowed" in refusal(tmp_path / "w.pt")
 

@@ -14,7 +14,6 @@ import fcntl
 import importlib
 import os
 import queue
-import select
 import signal
 import sys
 import threading
@@ -32,6 +31,7 @@ from banzuke.players.opening import open_player
 from banzuke.players.player import DECLARE_WIN, RESIGN
 from banzuke.specs import UsiAgent
 from banzuke.workers.deadline_board import DeadlineBoard, Phase
+from banzuke.workers.first_process import is_closed
 from banzuke.workers.messages import (
     ORDER,
     REPORT,
@@ -284,15 +284,8 @@ def _tie_life_to(parent: int, life: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if os.getppid() != parent or _is_closed(life):
+    if os.getppid() != parent or is_closed(life):
         os._exit(1)
-
-
-def _is_closed(pipe: int) -> bool:
-    """Whether nobody holds the other end of a pipe into which nothing is ever written."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _end_group() -> None:

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     life, end, options, module, *rest = arguments
     os.set_inheritable(int(end), False)
     # The caller may have died before unshare had tied this process to itself: no signal would ever come.
-    if _is_closed(int(life)):
+    if is_closed(int(life)):
         return CANNOT_RUN
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     command = [sys.executable, *options.split(), "-m", module, *rest]
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _is_closed(pipe: int) -> bool:
+def is_closed(pipe: int) -> bool:
+    """Whether nobody holds the other end of a pipe into which nothing is ever written."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     return bool(poll.poll(0))

@@ -21,10 +21,7 @@ _ROUNDS = 20
 
 def owner_of(process: psutil.Process, variable: str) -> str | None:
     """What the variable says in the environment a process was started with; None where that cannot be read."""
-    try:
-        return process.environ().get(variable)
-    except (psutil.Error, OSError):
-        return None
+    return (_environment(process) or {}).get(variable)
 
 
 def end_all(variable: str, owner: str, among: Callable[[], Iterable[psutil.Process]]) -> None:

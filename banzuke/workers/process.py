@@ -197,10 +197,7 @@ class WorkerProcess:
 
     def memory_use(self) -> MemoryUse:
         """What the worker and everything it started hold now, by whom."""
-        held: dict[psutil.Process, int] = {}
-        for process in self._look_at_family():
-            with contextlib.suppress(psutil.Error):
-                held[process] = process.memory_info().rss
+        held = self._resident()
         owners = {process.pid: owner_of(process, AGENT_VARIABLE) for process in held if process != self._itself}
         agents: dict[str, int] = {}
         for process, size in held.items():
@@ -222,11 +219,14 @@ class WorkerProcess:
 
     def memory_bytes(self) -> int:
         """Resident memory of the worker and all its descendants, pages they share counted in each."""
-        total = 0
+        return sum(self._resident().values())
+
+    def _resident(self) -> dict[psutil.Process, int]:
+        held: dict[psutil.Process, int] = {}
         for process in self._look_at_family():
             with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
-        return total
+                held[process] = process.memory_info().rss
+        return held
 
     def leave(self) -> None:
         """Ask the worker to end, and make sure that it does."""

@@ -200,11 +200,15 @@ class Supervisor:
             else:
                 worker.leave()
 
-    def kill(self) -> None:
-        """End the worker at once."""
+    def kill(self, *, at_once: bool = False) -> None:
+        """End the worker.
+
+        Args:
+            at_once: without the moment in which a program may end well: in that, one that eats memory eats on.
+        """
         if self._worker is not None:
             worker, self._worker = self._worker, None
-            worker.kill()
+            worker.kill(at_once=at_once)
 
     def _pause(self, on_tick: Callable[[], None], deadline: float | None) -> Callable[[], None]:
         """What is done whenever something is waited for.
@@ -286,7 +290,7 @@ class Supervisor:
                     raise _WorkerLostError(fate)
         if self._memory_fate(worker, duty, None) is not None:
             # What was asked is done; orders too short to be looked at one by one must not hide a growing worker.
-            self._kill_at_once()
+            self.kill(at_once=True)
         return report
 
     @contextmanager
@@ -309,19 +313,11 @@ class Supervisor:
             self.kill()
             raise _WorkerLostError(replace(_CRASHED, detail=str(error), late=True)) from error
         except _WorkerLostError as lost:
-            if lost.fate.termination is Termination.MEMORY_LIMIT:
-                self._kill_at_once()
-            self.kill()
+            self.kill(at_once=lost.fate.termination is Termination.MEMORY_LIMIT)
             raise
         except BaseException:
             self.kill()
             raise
-
-    def _kill_at_once(self) -> None:
-        """Without the moment in which a program may end well: in that, one that eats memory eats on."""
-        if self._worker is not None:
-            worker, self._worker = self._worker, None
-            worker.kill(at_once=True)
 
     def _memory_fate(self, worker: WorkerProcess, duty: _Duty, notice: Notice | None) -> _Fate | None:
         """Whether the worker and its children hold too much; looked at four times a second."""

@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING
 import torch
 
 from banzuke.errors import AgentStartError
+from banzuke.specs import LARGEST_CHECKPOINT_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE_BYTES = 4 << 30
 """Largest file that is looked at; 53 million weights with their optimizer's state are 0.64 GB."""
 MAX_PICKLE_BYTES = 4 << 20
 """Largest pickle; that of 40 blocks with the optimizer's state is a tenth of it."""
@@ -78,8 +78,8 @@ class _RefusedError(ValueError):
 
 def _look_through(path: Path) -> None:
     size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise _RefusedError(f"has {size:,} bytes, more than the {MAX_FILE_BYTES:,} allowed")
+    if size > LARGEST_CHECKPOINT_BYTES:
+        raise _RefusedError(f"has {size:,} bytes, more than the {LARGEST_CHECKPOINT_BYTES:,} allowed")
     with path.open("rb") as file:
         try:
             archive = zipfile.ZipFile(file)
@@ -105,7 +105,7 @@ def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
     if _is_pickle(entry):
         most = MAX_PICKLE_BYTES
     elif "/data/" in entry.filename:
-        most = MAX_FILE_BYTES
+        most = LARGEST_CHECKPOINT_BYTES
     else:
         most = _MAX_SMALL_ENTRY_BYTES
     if entry.file_size > most:
