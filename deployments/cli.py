@@ -259,15 +259,14 @@ def show(
 ) -> None:
     """Show one run: what was planned, what counts, what went wrong, and the standings."""
     from deployments.printing import print_run, summary_json  # noqa: PLC0415 - see run
-    from tasks.rating import as_rows, rate_runs  # noqa: PLC0415 - see run
+    from tasks.rating import rows_now  # noqa: PLC0415 - see run
     from tasks.summary import health, summarise  # noqa: PLC0415 - see run
 
     games = _opened(store)
     with _damage_named([run_id]):
         # Of the games as they are now: those that were published may be older.
-        now = as_rows(run_id, rate_runs(games, [run_id]))
-        summary = replace(summarise(games, run_id), standings=tuple(now))
-        condition = health(games, run_id)
+        summary = replace(summarise(games, run_id), standings=tuple(rows_now(games, run_id)))
+        condition = health(games, summary)
         if as_json:
             _print_json(summary_json(summary, store) | {"health": condition})
         else:

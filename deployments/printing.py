@@ -103,7 +103,8 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
     if condition["retries"]:
         console.print(f"{condition['retries']} attempts were repeated")
     for part in condition["damaged"]:
-        console.print(Text(f"damaged: {part['path']}: {part['reason']}{_advice(part['path'])}"), soft_wrap=True)
+        advice = f" ({part['advice']})" if part["advice"] else ""
+        console.print(Text(f"damaged: {part['path']}: {part['reason']}{advice}"), soft_wrap=True)
     for warning in condition["warnings"]:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
 
@@ -113,12 +114,6 @@ def _print_voids(console: Console, summary: Summary) -> None:
         whose = "nobody's fault" if void.agent is None else f"the fault of {void.agent}"
         last = f"; last: {void.detail}" if void.detail else ""
         console.print(Text(f"void: {void.games} games by {void.termination}, {whose}{last}"), soft_wrap=True)
-
-
-def _advice(path: str) -> str:
-    if "/damaged/" in path:
-        return " (set aside; nothing reads it any more, and it may be deleted)"
-    return " (the next run or backfill sets it aside and plays its games again)" if "/games/" in path else ""
 
 
 def print_runs(found: Sequence[Mapping[str, Any]], store: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from banzuke.errors import GameAlreadyRecordedError, StorageError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from storage.atomic import Files
 
 _MOST_NAMESAKES = 1_000
+
+_ADVICE_SET_ASIDE = "set aside; nothing reads it any more, and it may be deleted"
+_ADVICE_GAMES = "the next run or backfill sets it aside and plays its games again"
 
 
 def set_aside_damaged(files: Files, folder: str, schema: pa.Schema, run_id: str) -> Iterator[DamagedPart]:
@@ -43,7 +47,9 @@ def set_aside_if_damaged(files: Files, name: str, schema: pa.Schema, run_id: str
     """
     try:
         reason = diagnosis(files, name, schema, run_id=run_id)
-        return None if reason is None else DamagedPart(path=_set_aside(files, name), reason=reason)
+        if reason is None:
+            return None
+        return DamagedPart(path=_set_aside(files, name), reason=reason, advice=_ADVICE_SET_ASIDE)
     except FileNotFoundError:
         return None
     except StorageError as error:
@@ -77,9 +83,11 @@ def damaged_files(files: Files, run_id: str) -> Iterator[DamagedPart]:
     for folder, schema in folders.items():
         for name in part_names(files, layout.damaged_name(folder)):
             place = f"{layout.damaged_name(folder)}/{name}"
-            yield DamagedPart(path=files.place(place), reason=_reason_of_old(files, place, schema, run_id))
+            reason = _reason_of_old(files, place, schema, run_id)
+            yield DamagedPart(path=files.place(place), reason=reason, advice=_ADVICE_SET_ASIDE)
+        advice = _ADVICE_GAMES if folder == layout.games_folder(run_id) else None
         for name in part_names(files, folder):
-            yield from _damage(files, f"{folder}/{name}", schema, run_id)
+            yield from (replace(part, advice=advice) for part in _damage(files, f"{folder}/{name}", schema, run_id))
     yield from _damage(files, layout.plan_file(run_id), PLAN, run_id)
     yield from _damage(files, layout.agents_file(run_id), AGENTS, run_id)
     yield from _damage(files, layout.standings_file(run_id), STANDINGS, run_id)

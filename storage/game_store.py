@@ -135,12 +135,10 @@ class GameStore:
         return [run_id for _, run_id in sorted(aged, reverse=True)]
 
     def _created_at(self, run_id: str) -> datetime:
-        unknown = datetime.min.replace(tzinfo=UTC)
         try:
-            created_at = datetime.fromisoformat(self._document(run_id)["created_at"])
+            return created_at(self._document(run_id))
         except (CorruptPartError, FileNotFoundError, KeyError, TypeError, ValueError):
-            return unknown
-        return created_at if created_at.utcoffset() is not None else created_at.replace(tzinfo=UTC)
+            return datetime.min.replace(tzinfo=UTC)
 
     def _unknown(self, run_id: str) -> UnknownRunError:
         known = self.run_ids()
@@ -410,6 +408,12 @@ class GameStore:
     def _check_known(self, run_id: str) -> None:
         if not self.has_run(run_id):
             raise self._unknown(run_id)
+
+
+def created_at(document: Mapping[str, Any]) -> datetime:
+    """When a run was begun, by its document; UTC where that names no zone."""
+    begun = datetime.fromisoformat(document["created_at"])
+    return begun if begun.utcoffset() is not None else begun.replace(tzinfo=UTC)
 
 
 def _run_payload(document: Mapping[str, Any]) -> bytes:

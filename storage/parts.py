@@ -55,6 +55,8 @@ class DamagedPart:
     path: str
     reason: str
     """One line."""
+    advice: str | None = None
+    """What becomes of it, or what may be done with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

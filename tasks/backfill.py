@@ -10,9 +10,9 @@ from banzuke.errors import BanzukeError, CorruptPartError, SpecError
 from banzuke.identity import identify
 from banzuke.outcome import VOIDS
 from banzuke.specs import SPEC, Spec
-from storage.game_store import GameStore
+from storage.game_store import GameStore, created_at
 from storage.ledger import Ledger
-from tasks.resuming import check_agents_unchanged
+from tasks.resuming import check_agents_unchanged, set_aside_damage
 
 MISSING = "missing"
 
@@ -35,7 +35,7 @@ def choose_runs(games: GameStore, run_ids: Sequence[str], since: datetime | None
     """The runs asked for, or all of the store, newest first; only those begun after ``since``.
 
     Raises:
-        UnknownRunError: a run that was asked for is not in the store.
+        UnknownRunError: a run that was asked for by name and by age is not in the store.
         SpecError: no run is left.
     """
     found = list(run_ids) or games.run_ids()
@@ -49,11 +49,10 @@ def choose_runs(games: GameStore, run_ids: Sequence[str], since: datetime | None
 
 def _begun(games: GameStore, run_id: str) -> datetime:
     try:
-        begun = datetime.fromisoformat(games.read_run(run_id)["created_at"])
+        return created_at(games.read_run(run_id))
     except CorruptPartError:
         # Of unknown age: it must be named among what is left out, not vanish.
         return datetime.max.replace(tzinfo=UTC)
-    return begun if begun.tzinfo is not None else begun.replace(tzinfo=UTC)
 
 
 def games_to_backfill(store: str, run_id: str, causes: Collection[str]) -> dict[str, str]:
@@ -96,8 +95,7 @@ def void_and_missing(store: str, run_ids: Sequence[str], causes: Collection[str]
             games.read_run(run_id)
             if mending:
                 # Damage in the moves alone is not seen by who asks for results only.
-                moved = games.compact(run_id).set_aside
-                set_aside += [f"damaged, set aside: {part.path}: {part.reason}" for part in moved]
+                set_aside += set_aside_damage(games, run_id)
             wanted[run_id] = games_to_backfill(store, run_id, causes)
         except BanzukeError as error:
             left_out[run_id] = error

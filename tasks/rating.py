@@ -28,6 +28,28 @@ def rate_runs(games: GameStore, run_ids: Sequence[str], *, count_faults: bool = 
     Raises:
         UnknownRunError: one of the runs is not in the store.
     """
+    rated, damaged = _rated(games, run_ids, count_faults=count_faults)
+    return replace(rated, warnings=(*rated.warnings, *store_warnings(games, run_ids, damaged)))
+
+
+def rows_now(games: GameStore, run_id: str) -> list[Standing]:
+    """The rows of ``standings`` as the games of a run are now, without the warnings, which cost a look at all moves.
+
+    Raises:
+        UnknownRunError: the run is not in the store.
+    """
+    rated, _ = _rated(games, [run_id], count_faults=False)
+    return _rows(run_id, rated)
+
+
+def publish(games: GameStore, run_id: str, rated: Standings) -> None:
+    """Write the standings of a run. They are derived: deleting them loses nothing."""
+    games.write_standings(run_id, _rows(run_id, rated))
+
+
+def _rated(
+    games: GameStore, run_ids: Sequence[str], *, count_faults: bool
+) -> tuple[Standings, tuple[DamagedPart, ...]]:
     documents = [games.read_run(run_id) for run_id in run_ids]
     found = counting_games(games, run_ids)
     entrants, columns = _entrants(games, run_ids, found, _columns(found, count_faults=count_faults))
@@ -38,16 +60,10 @@ def rate_runs(games: GameStore, run_ids: Sequence[str], *, count_faults: bool = 
         anchor=ratings.anchor,
         anchor_elo=ratings.anchor_elo,
     )
-    return replace(rated, warnings=(*rated.warnings, *store_warnings(games, run_ids, found.damaged)))
+    return rated, found.damaged
 
 
-def publish(games: GameStore, run_id: str, rated: Standings) -> None:
-    """Write the standings of a run. They are derived: deleting them loses nothing."""
-    games.write_standings(run_id, as_rows(run_id, rated))
-
-
-def as_rows(run_id: str, rated: Standings) -> list[Standing]:
-    """The rows of ``standings``, computed now."""
+def _rows(run_id: str, rated: Standings) -> list[Standing]:
     now = datetime.now(UTC)
     return [Standing(run_id=run_id, computed_at=now, **asdict(row)) for row in rated.rows]
 

@@ -13,6 +13,15 @@ from storage.game_store import GameStore
 from storage.ledger import Ledger
 
 
+def set_aside_damage(games: GameStore, run_id: str) -> list[str]:
+    """Move damaged files of a run out of its datasets, so that their games are missing and are played again.
+
+    Returns:
+        A line for each.
+    """
+    return [f"damaged, set aside: {part.path}: {part.reason}" for part in games.compact(run_id).set_aside]
+
+
 @contextmanager
 def playing(store: str, run_id: str) -> Iterator[None]:
     """Hold the right to play a run while the block lasts: two invocations at once would play every game twice.

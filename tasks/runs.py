@@ -23,7 +23,7 @@ from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import ONCE
-from tasks.resuming import check_not_orphaned, check_unchanged
+from tasks.resuming import check_not_orphaned, check_unchanged, set_aside_damage
 
 PACKAGES = ("prefect", "torch", "pyarrow", "cshogi", "numpy", "pydantic")
 
@@ -56,8 +56,8 @@ def mend(games: GameStore, run_id: str, spec: Spec) -> None:
 
     Its games are missing from then on, and are played again. The list of agents is made anew where it is gone.
     """
-    for part in games.compact(run_id).set_aside:
-        announce_problem(f"damaged, set aside: {part.path}: {part.reason}")
+    for line in set_aside_damage(games, run_id):
+        announce_problem(line)
     if not games.read_agents(run_id):
         games.write_agents(run_id, agent_rows(spec, run_id))
 

@@ -73,7 +73,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         voids=tallies.void,
         missing=tallies.missing,
         unfit=tuple((row.agent, row.reason or "no reason recorded") for row in agents if row.fit is False),
-        void_causes=_void_causes(ledger),
+        void_causes=_void_causes(games, run_id, ledger),
         put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
     )
@@ -90,11 +90,12 @@ def incomplete(games: GameStore, run_ids: Sequence[str]) -> list[Summary]:
     return found
 
 
-def _void_causes(ledger: Ledger) -> tuple[VoidGames, ...]:
+def _void_causes(games: GameStore, run_id: str, ledger: Ledger) -> tuple[VoidGames, ...]:
     last_void = ledger.last_void()
     if not last_void:
         return ()
-    seats = {game.game_id: (game.first_agent, game.second_agent) for game in ledger.plan}
+    plan = games.plan_table(run_id, ["game_id", "first_agent", "second_agent"])
+    seats = {game_id: seat for game_id, *seat in zip(*(column.to_pylist() for column in plan.columns), strict=True)}
     counts: Counter[tuple[str, str | None]] = Counter()
     details: dict[tuple[str, str | None], str | None] = {}
     for game_id, cause in last_void.items():
@@ -107,21 +108,23 @@ def _void_causes(ledger: Ledger) -> tuple[VoidGames, ...]:
     )
 
 
-def health(games: GameStore, run_id: str) -> dict[str, Any]:
+def health(games: GameStore, summary: Summary) -> dict[str, Any]:
     """Void games by cause and by agent, attempts beyond the first, files that cannot be read, repeated games."""
-    ledger = Ledger(games, run_id)
+    attempts = Ledger(games, summary.run_id).attempts()
     by_cause: Counter[str] = Counter()
     by_agent: Counter[str] = Counter()
-    for void in _void_causes(ledger):
+    for void in summary.void_causes:
         by_cause[void.termination] += void.games
         if void.agent is not None:
             by_agent[void.agent] += void.games
     return {
         "voids_by_cause": by_cause,
         "voids_by_agent": by_agent,
-        "retries": sum(ledger.attempts().values()) - len(ledger.attempts()),
-        "damaged": [{"path": part.path, "reason": part.reason} for part in games.damaged(run_id)],
-        "warnings": store_warnings(games, [run_id]),
+        "retries": sum(attempts.values()) - len(attempts),
+        "damaged": [
+            {"path": part.path, "reason": part.reason, "advice": part.advice} for part in games.damaged(summary.run_id)
+        ],
+        "warnings": store_warnings(games, [summary.run_id]),
     }
 
 
