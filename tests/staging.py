@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,6 +14,7 @@ import pytest
 
 from banzuke.games.positions import START_POSITION
 from banzuke.record import PlannedGame
+from banzuke.specs import find_program
 
 EVENT_SECONDS = 90.0
 
@@ -47,6 +50,16 @@ def game(
         seed=number if seed is None else seed,
         opening_moves=opening,
     )
+
+
+def engine(name: str) -> str:
+    """A real engine's program; skips where it is not installed, fails there on CI."""
+    try:
+        return str(find_program(name, Path()))
+    except FileNotFoundError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 def once(condition: Callable[[], object], act: Callable[[], object]) -> Callable[[], None]:

@@ -173,8 +173,7 @@ def test_a_signal_at_any_stage_says_how_to_go_on(
     process = banzuke_started("run", spec, "--store", "store", "--run-id", "r")
     assert process.stderr is not None
     if stage == "begin":
-        server_is_starting = lambda: len(psutil.Process(process.pid).children(recursive=True)) > 0  # noqa: E731
-        wait_until(server_is_starting, process)
+        wait_until(lambda: psutil.Process(process.pid).children(recursive=True), process)
     else:
         while stage not in process.stderr.readline():
             assert process.poll() is None

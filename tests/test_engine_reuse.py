@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
-import pytest
+from staging import engine
 
 from banzuke.clock import Clock
 from banzuke.games.shogi import START_POSITION, ShogiRules
 from banzuke.match.openings import default_book
 from banzuke.outcome import Side
 from banzuke.players.usi import UsiPlayer
-from banzuke.specs import SearchLimit, UsiAgent, find_program
+from banzuke.specs import SearchLimit, UsiAgent
 from banzuke.suites.positions import PROBES
 
 SECONDS = 30.0
@@ -25,10 +23,7 @@ NO_CLOCK = Clock.start(None)
 @contextmanager
 def opened(name: str, limit: SearchLimit, options: Mapping[str, int]) -> Iterator[UsiPlayer]:
     """A real engine, closed at the end; skips where it is not installed, fails there on CI."""
-    try:
-        find_program(name, Path())
-    except FileNotFoundError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+    engine(name)
     agent = UsiAgent(name=name, kind="usi", command=(name,), limit=limit, options=dict(options))
     player = UsiPlayer.open(agent, deadline=time.monotonic() + SECONDS)
     try:

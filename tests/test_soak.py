@@ -13,11 +13,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from staging import engine
 
 from banzuke.games.shogi import rules_named
 from banzuke.outcome import Status, Termination
 from banzuke.record import GameRecord
-from banzuke.specs import find_program
 from storage.game_store import GameStore
 from storage.schemas import to_rows
 
@@ -37,18 +37,6 @@ ZEROS = (
 FAULTS = ("lost", "twice", "unplanned", "contradictory", "different", "damaged")
 
 
-def is_installed(program: str) -> bool:
-    """Whether an engine is on this machine."""
-    try:
-        find_program(program, Path())
-    except FileNotFoundError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not is_installed("fairy-stockfish"), reason="fairy-stockfish is not installed")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soaked:
     """A soak that is over, and the folder in which it left everything."""
@@ -61,6 +49,7 @@ class Soaked:
 @pytest.fixture(scope="module")
 def soaked(environment: Mapping[str, str], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Soaked:
     """One soak for all tests of this file."""
+    engine("fairy-stockfish")
     folder = tmp_path_factory.mktemp("soak")
     # Its own cache, as it looks for what is left there; a database that is migrated already saves ten seconds.
     (folder / "cache").mkdir()

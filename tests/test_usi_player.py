@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from staging import engine
 
 from banzuke.clock import Clock
 from banzuke.errors import AgentCrashError, AgentError, AgentStallError, AgentStartError
@@ -22,7 +23,7 @@ from banzuke.games.shogi import START_POSITION, ShogiRules
 from banzuke.outcome import Side
 from banzuke.players.engine_process import LINE_LIMIT, EngineProcess, _is_flood
 from banzuke.players.usi import UsiPlayer
-from banzuke.specs import SearchLimit, UsiAgent, find_program
+from banzuke.specs import SearchLimit, UsiAgent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,16 +38,6 @@ SHORT = 1.0
 VERY_SHORT = 0.3
 SLACK = 3.0
 """Seconds a deadline may be overrun by on a loaded machine, before a test calls it no deadline."""
-
-
-def engine(name: str) -> str:
-    """A real engine's program; skips where it is not installed, fails there on CI."""
-    try:
-        return str(find_program(name, Path()))
-    except FileNotFoundError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 def scripted(*switches: str, limit: SearchLimit = NODES, **options: object) -> UsiAgent:
