@@ -206,17 +206,18 @@ class BackfillLines(_Display):
         self._print(game_id, f"not played: {reason}", settled=True)
 
     def _print(self, game_id: str, verdict: str, *, settled: bool) -> None:
+        # Written under the lock, too: batches run in threads, and a line must not overtake the one before it.
         with self._lock:
             if settled:
                 self._done.add(game_id)
             done = len(self._done)
-        elapsed = time.monotonic() - self._started
-        if self.live:
-            sys.stdout.write(
-                f"[{done}/{self.expected}] {game_id} -> {verdict} "
-                f"({max(0, self.expected - done)} remaining, {elapsed:.0f} s elapsed)\n"
-            )
-            sys.stdout.flush()
+            elapsed = time.monotonic() - self._started
+            if self.live:
+                sys.stdout.write(
+                    f"[{done}/{self.expected}] {game_id} -> {verdict} "
+                    f"({max(0, self.expected - done)} remaining, {elapsed:.0f} s elapsed)\n"
+                )
+                sys.stdout.flush()
 
 
 def _duration(seconds: float) -> str:

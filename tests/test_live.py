@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
 import select
@@ -10,9 +11,14 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import pytest
+
+from deployments.live import BackfillLines
 
 SECONDS = 120.0
 
@@ -68,3 +74,32 @@ def test_a_narrow_terminal_loses_no_figure(
     assert code == 0, shown
     assert "anchor" in shown
     assert re.search(r"1 +other +\d+ +-?\d+ … \d+", shown), shown[-2000:]
+
+
+class Dawdling(io.StringIO):
+    """A stream that gives other threads time to get in between."""
+
+    def write(self, text: str) -> int:
+        threading.Event().wait(0.001)
+        return super().write(text)
+
+
+def test_backfill_lines_come_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Games that end at the same moment in several batches do not overtake each other."""
+    shown = Dawdling()
+    monkeypatch.setattr(sys, "stdout", shown)
+    lines = BackfillLines(100, live=True)
+
+    def batch(number: int) -> None:
+        for game in range(25):
+            lines.on_skipped(f"{number}-{game}", "unfit")
+
+    threads = [threading.Thread(target=batch, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+
+    assert [f"[{number}/100]" for number in range(1, 101)] == [
+        line.split()[0] for line in shown.getvalue().splitlines()
+    ]
