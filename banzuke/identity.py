@@ -107,10 +107,13 @@ def _sha256(path: Path) -> str:
 
 
 def _choice(agent: CheckpointAgent) -> dict[str, Any]:
+    # Only where they say something: networks that were played before these keys existed stay the same agents.
+    declared = {"encoding": agent.encoding, "moves": agent.moves} if agent.format == "exported" else {}
     return {
         "format": agent.format,
         "trained_max_plies": agent.trained_max_plies,
         "temperature": agent.temperature,
+        **declared,
     }
 
 

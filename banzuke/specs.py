@@ -152,17 +152,30 @@ class UsiAgent(_Agent):
 
 
 class CheckpointAgent(_Agent):
-    """A PyTorch checkpoint of Keisei's families."""
+    """A PyTorch checkpoint of Keisei's families, or any network as a program that ``torch.export.save`` wrote."""
 
     kind: Literal["checkpoint"]
     path: str
     """Absolute after :func:`load_spec`."""
-    format: Literal["auto", "keisei-new", "keisei-old"] = "auto"
+    format: Literal["auto", "keisei-new", "keisei-old", "exported"] = "auto"
+    encoding: Literal["keisei-46", "keisei-50"] | None = None
+    """The planes an exported program takes; None for the other formats, which say it themselves."""
+    moves: Literal["keisei-11259", "keisei-13527"] | None = None
+    """What an exported program's policy numbers; None for the other formats."""
     trained_max_plies: int | None = Field(None, ge=1, le=100_000)
     """Scale of the move-counter plane; None: 512 for NEW files, 500 for OLD ones."""
     temperature: float = Field(0.0, ge=0.0, le=100.0, allow_inf_nan=False)
     """0 is greedy; otherwise moves are sampled from the game's own seed."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+    def format_fault(self) -> str | None:
+        """What is wrong with the combination of format, encoding and moves, or None."""
+        given = {"encoding": self.encoding is not None, "moves": self.moves is not None}
+        said = [name for name, present in given.items() if present]
+        if self.format == "exported":
+            lacking = [name for name in given if name not in said]
+            return f'format = "exported" needs {" and ".join(lacking)}' if lacking else None
+        return f'only format = "exported" has {" and ".join(said)}' if said else None
 
 
 AgentSpec = Annotated[RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, Field(discriminator="kind")]
@@ -204,6 +217,8 @@ class LimitsSpec(_Section):
     put_off_after: int = Field(5, ge=0, le=1_000_000)
     """An agent whose first so many different games of an invocation are void by its own fault has its others put off;
     0: never."""
+    lanes: int | None = Field(None, ge=1, le=4096)
+    """Games without engines that advance together in a worker; None: as many as suit the number of networks."""
 
 
 class RatingsSpec(_Section):
@@ -236,6 +251,15 @@ class Spec(_Section):
             if agent.name == name:
                 return agent
         raise KeyError(name)
+
+    @property
+    def has_clocks(self) -> bool:
+        """Whether an engine of this run plays under a clock of its own."""
+        return any(isinstance(agent, UsiAgent) and agent.limit.is_clock for agent in self.agents)
+
+    def needs_table(self, agents: Iterable[str]) -> bool:
+        """Whether a game between these agents has an engine in it, and is played on a worker of its own."""
+        return any(isinstance(self.agent(name), UsiAgent) for name in agents)
 
     @property
     def needs_torch(self) -> bool:
@@ -343,6 +367,8 @@ class _Reader:
             agent = self._validate(model, entry, where)
             if isinstance(agent, UsiAgent) and (fault := agent.limit.kind_fault()):
                 self.faults.append(f"{where}: limit: {fault}")
+            if isinstance(agent, CheckpointAgent) and (fault := agent.format_fault()):
+                self.faults.append(f"{where}: {fault}")
             if isinstance(agent, _Agent):
                 agents.append(agent)
         return agents

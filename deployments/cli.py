@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -53,6 +53,10 @@ Store = Annotated[str, typer.Option("--store", metavar="URI", help="Where the ga
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of Prefect and of the tasks.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The tournament, a TOML file.")]
+ChosenRules = Annotated[
+    Literal["csa", "keisei"] | None,
+    typer.Option("--rules", help="Which rules, instead of those that the spec says."),
+]
 DEFAULT_STORE = "./banzuke-store"
 COMPLETE = "stopped, but everything was complete by then: nothing is left to be played"
 MOST_FAULTS_SHOWN = 25
@@ -74,6 +78,7 @@ def run(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", min=1, max=1024, help="Worker processes at once.")
     ] = None,
+    rules: ChosenRules = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -83,11 +88,12 @@ def run(
     """
     from deployments.running import run_tournament  # noqa: PLC0415 - loads Parquet; --help does not need it
 
-    loaded = _with_concurrency(load_spec(spec), concurrency)
+    loaded = _with_rules(_with_concurrency(load_spec(spec), concurrency), rules)
     started = time.monotonic()
     chosen = run_id or _new_run_id(loaded.name)
     _opened(store)
-    again = _going_on(f"banzuke run {shlex.quote(str(spec))} --store {shlex.quote(store)} --run-id {chosen}")
+    given = _rules_given(rules)
+    again = _going_on(f"banzuke run {shlex.quote(str(spec))} --store {shlex.quote(store)} --run-id {chosen}{given}")
     ended = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose, again=again)
     _is_over(complete=ended.result.is_complete)
     _report([ended.result], store, as_json=as_json, seconds=time.monotonic() - started)
@@ -96,16 +102,22 @@ def run(
 
 @app.command()
 def evaluate(
-    spec: SpecFile, *, store: Store = DEFAULT_STORE, as_json: AsJson = False, verbose: Verbose = False
+    spec: SpecFile,
+    *,
+    store: Store = DEFAULT_STORE,
+    rules: ChosenRules = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
     """Probe and score the agents of a spec, without playing a game."""
     from deployments.printing import print_evaluation  # noqa: PLC0415 - see run
     from deployments.running import run_evaluation  # noqa: PLC0415 - see run
 
-    loaded = load_spec(spec)
+    loaded = _with_rules(load_spec(spec), rules)
     evaluation_id = _new_run_id(loaded.name)
     _opened(store)
-    again = _going_on(f"banzuke evaluate {shlex.quote(str(spec))} --store {shlex.quote(store)}")
+    given = _rules_given(rules)
+    again = _going_on(f"banzuke evaluate {shlex.quote(str(spec))} --store {shlex.quote(store)}{given}")
     ended = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose, again=again)
     found = ended.result
     if as_json:
@@ -302,6 +314,16 @@ def _with_concurrency(spec: Spec, concurrency: int | None) -> Spec:
         return spec
     limits = LimitsSpec(**{**spec.limits.model_dump(), "concurrency": concurrency})
     return spec.model_copy(update={"limits": limits})
+
+
+def _with_rules(spec: Spec, rules: Literal["csa", "keisei"] | None) -> Spec:
+    if rules is None:
+        return spec
+    return spec.model_copy(update={"tournament": spec.tournament.model_copy(update={"rules": rules})})
+
+
+def _rules_given(rules: str | None) -> str:
+    return "" if rules is None else f" --rules {rules}"
 
 
 def _new_run_id(name: str) -> str:

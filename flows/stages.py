@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 
-from banzuke.errors import StorageError
 from banzuke.progress import announce_plan, announce_problem, announce_skipped, announce_stage
 from banzuke.record import PlannedGame
-from banzuke.schedule.batches import cut_batches
+from banzuke.schedule.batches import cut_batches, cut_evenly
+from banzuke.workers.hall import lanes_of, order_of_play
 from banzuke.workers.pool import WorkerPool
+from flows.play_batches import Todo, play_batches
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.evaluate import Fitness, probe_agent, record_fitness, record_put_off, score_agent, unscored
-from tasks.play import BatchReport, play_games
-from tasks.publish import show_progress
 from tasks.runs import parse_spec
 from tasks.summary import Summary
-
-COMPACT_EVERY = 8
-"""Batches between two compactions while games are played: every batch reads the ledger, which costs by the file."""
 
 PLIES_EXPECTED = 100
 """A typical game, for cutting batches only."""
@@ -61,18 +55,6 @@ def evaluate(
     return {} if pool.stop.is_set() else fitness
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Todo:
-    """What of one run is to be played now."""
-
-    spec_json: str
-    run_id: str
-    planned: int
-    counting: int
-    """Before."""
-    batches: Sequence[Sequence[PlannedGame]]
-
-
 def plan_batches(
     spec_json: str,
     store: str,
@@ -106,14 +88,27 @@ def plan_batches(
             elif not pool.stop.is_set():
                 announce_skipped(game.game_id, unfit)
 
-    plies = min(PLIES_EXPECTED, parse_spec(spec_json).tournament.max_plies)
+    spec = parse_spec(spec_json)
+    plies = min(PLIES_EXPECTED, spec.tournament.max_plies)
 
     def seconds_of(game: PlannedGame) -> float:
         pace = fitness[game.first_agent].move_ms + fitness[game.second_agent].move_ms
         return 0.05 + plies / 2 * pace / 1000
 
-    batches = cut_batches(todo, seconds_of=seconds_of, workers=pool.size)
-    return Todo(spec_json=spec_json, run_id=run_id, planned=planned, counting=counting, batches=batches)
+    at_tables: list[PlannedGame] = []
+    in_hall: list[PlannedGame] = []
+    for game in todo:
+        (at_tables if spec.needs_table((game.first_agent, game.second_agent)) else in_hall).append(game)
+    lanes = lanes_of(spec)
+    return Todo(
+        spec_json=spec_json,
+        run_id=run_id,
+        planned=planned,
+        counting=counting,
+        at_tables=cut_batches(at_tables, seconds_of=seconds_of, workers=pool.size),
+        in_hall=cut_evenly(order_of_play(in_hall, spec), seconds_of=seconds_of, fewest=lanes // 2),
+        lanes=lanes,
+    )
 
 
 def play_missing(store: str, todos: Sequence[Todo], pool: WorkerPool) -> None:
@@ -126,18 +121,7 @@ def play_missing(store: str, todos: Sequence[Todo], pool: WorkerPool) -> None:
         return
     games, planned = sum(len(batch) for todo in todos for batch in todo.batches), sum(todo.planned for todo in todos)
     announce_stage("tournament", f"{games} games of {planned} to play")
-    batches = [
-        _Batch(
-            todo=todo,
-            games=len(batch),
-            future=play_games.submit(
-                todo.spec_json, store, todo.run_id, number, len(todo.batches), [game.game_id for game in batch]
-            ),
-        )
-        for todo in todos
-        for number, batch in enumerate(todo.batches, start=1)
-    ]
-    _follow(store, batches, pool)
+    play_batches(store, todos, pool)
     for todo in todos:
         put_off = pool.breaker(todo.run_id, parse_spec(todo.spec_json).limits.put_off_after).put_off
         if put_off:
@@ -170,45 +154,3 @@ def _unfit(game: PlannedGame, fitness: Mapping[str, Fitness]) -> str | None:
         if found is None or not found.fit:
             return f"{agent} is unfit: {found.reason if found is not None else 'not evaluated'}"
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """A batch that was handed in."""
-
-    todo: Todo
-    games: int
-    future: PrefectFuture[BatchReport]
-
-
-def _follow(store: str, batches: Sequence[_Batch], pool: WorkerPool) -> None:
-    """Wait for every batch.
-
-    Raises:
-        StorageError: games could not be recorded. What cannot be kept need not be played: all batches are stopped.
-    """
-    handed_in = {batch.future.task_run_id: batch for batch in batches}
-    finished: Counter[str] = Counter()
-    counting = {batch.todo.run_id: batch.todo.counting for batch in batches}
-    shown = {
-        run_id: show_progress(run_id, todo.counting, todo.planned)
-        for run_id, todo in {batch.todo.run_id: batch.todo for batch in batches}.items()
-    }
-    unkept: StorageError | None = None
-    for future in as_completed([batch.future for batch in batches]):
-        future.wait()
-        batch = handed_in[future.task_run_id]
-        run_id = batch.todo.run_id
-        finished[run_id] += 1
-        if future.state.is_completed():
-            counting[run_id] += future.result().counting
-        elif isinstance(failure := future.result(raise_on_failure=False), StorageError):
-            unkept = unkept or failure
-            pool.stop.set()
-        else:
-            announce_problem(f"a batch of {batch.games} games failed: {future.state.message}")
-        if unkept is None and finished[run_id] % COMPACT_EVERY == 0:
-            GameStore(store).compact(run_id, thorough=False)
-        show_progress(run_id, counting[run_id], batch.todo.planned, shown[run_id])
-    if unkept is not None:
-        raise StorageError(f"games can no longer be recorded, so no more are played: {unkept}") from unkept

@@ -10,8 +10,9 @@ Not guaranteed: a game interrupted in its middle is played again from its start,
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from prefect import task
 from prefect.runtime import flow_run, task_run
@@ -19,9 +20,10 @@ from prefect.runtime import flow_run, task_run
 from banzuke.outcome import Status
 from banzuke.progress import announce_problem, announce_records, announce_skipped
 from banzuke.record import GameRecord, PlannedGame
-from banzuke.workers.batch import play_batch
+from banzuke.specs import Spec
+from banzuke.workers.batch import play_batch, play_together
 from banzuke.workers.breaker import CircuitBreaker
-from banzuke.workers.pool import current_pool, is_stopping
+from banzuke.workers.pool import WorkerPool, current_pool, is_stopping
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import MACHINERY
@@ -59,28 +61,22 @@ def play_games(
     spec = parse_spec(spec_json)
     games = GameStore(store)
     ledger = Ledger(games, run_id)
-    wanted = set(game_ids).intersection(ledger.missing_ids())
+    missing = set(ledger.missing_ids())
+    planned = {game.game_id: game for game in ledger.plan}
     # As evaluate saw them: a file that is overwritten while the run goes on is not what the workers have opened.
     identities = {row.agent: row.agent_id for row in games.read_agents(run_id)}
-    todo = [_with_present_ids(game, identities) for game in ledger.plan if game.game_id in wanted]
+    # In the order asked for, which is not the plan's where networks would have to be loaded too often.
+    todo = [_with_present_ids(planned[game_id], identities) for game_id in game_ids if game_id in missing]
     recorder = Recorder(games, run_id)
     pool = current_pool()
     gate = _Gate(pool.breaker(run_id, spec.limits.put_off_after))
-    with pool.lease() as supervisor:
-        attempts = play_batch(
-            todo,
-            spec,
-            supervisor,
-            attempts_before=ledger.attempts(),
-            on_tick=recorder.flush_if_due,
-            put_off=gate.keeps_out,
-        )
-        try:
-            for record in attempts:
-                recorder.add(record)
-                gate.note(record)
-        finally:
-            recorder.flush()
+    terms = _Terms(attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due, put_off=gate.keeps_out)
+    try:
+        for record in _attempts(todo, spec, pool, terms):
+            recorder.add(record)
+            gate.note(record)
+    finally:
+        recorder.flush()
     return BatchReport(
         games=len(todo),
         counting=recorder.counts[Status.PLAYED] + recorder.counts[Status.FORFEIT],
@@ -88,6 +84,26 @@ def play_games(
         voids=recorder.counts[Status.VOID],
         put_off=gate.kept_out,
     )
+
+
+class _Terms(TypedDict):
+    """What both ways of playing a batch are told."""
+
+    attempts_before: Mapping[str, int]
+    on_tick: Callable[[], None]
+    put_off: Callable[[PlannedGame], bool]
+
+
+def _attempts(todo: Sequence[PlannedGame], spec: Spec, pool: WorkerPool, terms: _Terms) -> Iterator[GameRecord]:
+    at_tables: list[PlannedGame] = []
+    in_hall: list[PlannedGame] = []
+    for game in todo:
+        (at_tables if spec.needs_table((game.first_agent, game.second_agent)) else in_hall).append(game)
+    if in_hall:
+        yield from play_together(in_hall, spec, pool.hall, **terms)
+    if at_tables:
+        with pool.lease() as supervisor:
+            yield from play_batch(at_tables, spec, supervisor, **terms)
 
 
 class _Gate:

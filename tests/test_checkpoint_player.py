@@ -81,7 +81,7 @@ def test_greedy_is_the_best_legal_logit(tmp_path: Path) -> None:
     for sfen in (START_POSITION, WHITE_TO_MOVE):
         board = board_at(sfen)
         planes = np.zeros((1, 50, 9, 9), dtype=np.float32)
-        network.encoding.write(board.cshogi, planes[0], occurrences=1, ply=board.cshogi.move_number - 1, max_plies=512)
+        network.encoding.write_one(board.cshogi, planes[0])
         logits = network.module.evaluate(torch.from_numpy(planes)).policy_logits[0]
         indices = network.action_map.indices(list(board.cshogi.legal_moves), mover=board.cshogi.turn)
         expected = network.action_map.to_usi(

@@ -18,7 +18,7 @@ def encoded(
 ) -> NDArray[np.float32]:
     board = cshogi.Board(sfen)
     row = np.full((encoding.planes, 9, 9), np.nan, dtype=np.float32)
-    encoding.write(board, row, occurrences=occurrences, ply=board.move_number - 1, max_plies=max_plies)
+    encoding.write_one(board, row, occurrences=occurrences, max_plies=max_plies)
     return row
 
 
@@ -115,7 +115,7 @@ def test_repetition_planes() -> None:
     row = np.zeros((50, 9, 9), dtype=np.float32)
     seen = []
     for _ in range(4):
-        KEISEI_NEW_50.write(board.cshogi, row, occurrences=board.occurrences(), ply=len(board.moves), max_plies=512)
+        KEISEI_NEW_50.write_one(board.cshogi, row, occurrences=board.occurrences())
         seen.append([plane for plane in range(44, 50) if np.all(row[plane] == 1.0)])
         assert set(np.unique(row[44:])) <= {0.0, 1.0}
         for move in ("4i4h", "6a6b", "4h4i", "6b6a"):
@@ -147,7 +147,7 @@ def test_only_its_own_row_is_written() -> None:
     """A position is written whole into its row of a batch, and into no other."""
     batch = np.full((3, 50, 9, 9), 7.0, dtype=np.float32)
 
-    KEISEI_NEW_50.write(cshogi.Board(), batch[1], occurrences=1, ply=0, max_plies=512)
+    KEISEI_NEW_50.write_one(cshogi.Board(), batch[1])
 
     assert np.array_equal(encoded(START_POSITION), batch[1])
     assert np.all(batch[[0, 2]] == 7.0)

@@ -52,6 +52,24 @@ def test_a_checkpoint_is_its_bytes_and_not_its_path_or_name(weights: Path, tmp_p
     assert (16, None) == (len(one.agent_id), one.fault)
 
 
+def test_networks_that_have_played_stay_the_same_agents(weights: Path) -> None:
+    """The identity of a network without encoding and moves is what it was before there were such keys."""
+    assert "e49d2dfec50c1424" == identify(checkpoint(weights)).agent_id
+
+
+def test_an_exported_program_is_also_its_encoding_and_moves(weights: Path) -> None:
+    """The same bytes seeing other planes, or numbering other moves, are another agent."""
+    said = {"format": "exported", "encoding": "keisei-50", "moves": "keisei-11259"}
+
+    found = [
+        identify(checkpoint(weights, **(said | other))).agent_id
+        for other in ({}, {"encoding": "keisei-46"}, {"moves": "keisei-13527"}, OUTSIDE_THE_HASH)
+    ]
+
+    assert found[0] == found[3]
+    assert 3 == len(set(found))
+
+
 def test_other_bytes_are_another_agent(weights: Path) -> None:
     """One file overwritten by the next epoch is two agents under one name."""
     before = identify(checkpoint(weights))

@@ -207,6 +207,23 @@ def test_a_changed_spec_or_agent_is_not_resumed(banzuke: Banzuke, small_spec: Ca
     assert 1 == len(other_agent.stderr.splitlines())
 
 
+def test_the_command_may_say_the_rules(banzuke: Banzuke, small_spec: Callable[..., Path], tmp_path: Path) -> None:
+    """--rules holds in place of the spec's: in every game, and when the run is gone on with."""
+    spec = small_spec(games=2)
+
+    done = banzuke("run", spec, "--store", "store", "--run-id", "r", "--rules", "keisei")
+    again = banzuke("run", spec, "--store", "store", "--run-id", "r", "--rules", "keisei", "--json")
+    without = banzuke("run", spec, "--store", "store", "--run-id", "r")
+    unknown = banzuke("run", spec, "--store", "store", "--rules", "chess")
+    evaluated = banzuke("evaluate", spec, "--store", "other", "--rules", "keisei", "--json")
+
+    assert (0, 0, 2, 2, 0) == tuple(run.returncode for run in (done, again, without, unknown, evaluated))
+    assert {"keisei"} == set(pd.read_parquet(tmp_path / "store" / "games").rules)
+    assert 6 == json.loads(again.stdout)["counting"]
+    assert "tournament.rules changed" in without.stderr
+    assert "'chess' is not one of" in unknown.stderr
+
+
 def test_nothing_lost_when_the_command_is_killed(
     banzuke: Banzuke,
     banzuke_started: Callable[..., subprocess.Popen[str]],

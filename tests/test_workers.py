@@ -343,11 +343,11 @@ def test_a_worker_that_stops_within_a_notice_stops_nobody(board: DeadlineBoard, 
     """The notice before is the latest one, and reading it does not wait."""
     board.post(Phase.THINKING, 5.0, FIRST)
     before = board.read()
-    whole = bytearray(board._bytes[:32])
+    whole = bytearray(board._bytes[:])
     board.post(Phase.THINKING, 9.0, SECOND)
     half = [0, 8, 16, 20, 24][fields_written]
     torn = board._bytes[:half] + bytes(whole[half:])
-    board._bytes[:32] = torn
+    board._bytes[:] = torn
     answers: queue.SimpleQueue[Notice] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(board.read()), daemon=True).start()
 

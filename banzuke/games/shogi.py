@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import cshogi
@@ -72,7 +73,7 @@ class ShogiRules:
         Raises:
             ValueError: the position is malformed or cannot occur in a game.
         """
-        check_position(start_position)
+        _check_once(start_position)
         return ShogiBoard(start_position, max_plies=max_plies, rules=self.name)
 
     def side_names(self) -> tuple[str, str]:
@@ -94,7 +95,8 @@ class ShogiBoard:
         self._max_plies = max_plies
         self._rules = rules
         self._black = Side.FIRST if self.cshogi.turn == cshogi.BLACK else Side.SECOND
-        self._moves: list[str] = []
+        self._moves: list[int] = []
+        self._spelt: list[str] = []
         self._last_asked = _NOTHING_ASKED
         key = self.cshogi.zobrist_hash()
         self._keys = [key]
@@ -108,7 +110,8 @@ class ShogiBoard:
     @property
     def moves(self) -> Sequence[str]:
         """Every move since the start position, in USI."""
-        return self._moves
+        self._spelt.extend(cshogi.move_to_usi(move) for move in self._moves[len(self._spelt) :])
+        return self._spelt
 
     @property
     def side_to_move(self) -> Side:
@@ -130,6 +133,10 @@ class ShogiBoard:
             return 1
         return len(self._occurrences(self._history_of_position()))
 
+    def hashed_occurrences(self) -> int:
+        """As :meth:`occurrences`, by 64-bit hashes alone: what a network is shown need not be proven."""
+        return self._times_seen[self._keys[-1]]
+
     def legal_moves(self) -> list[str]:
         """Every legal move in USI, in cshogi's order, which depends on the position alone."""
         return [cshogi.move_to_usi(move) for move in self.cshogi.legal_moves]
@@ -147,12 +154,32 @@ class ShogiBoard:
         native_move = self._native_move(move)
         if native_move == 0:
             raise ValueError(f"{move[:20]!r} is not a legal move in {self.position()}")
+        self._make(native_move)
+
+    def advance(self, native_move: int) -> list[int]:
+        """Make a move and say what may be answered, in cshogi's integers, without a text on the way.
+
+        Args:
+            native_move: one of cshogi's legal moves here; not looked at again.
+
+        Returns:
+            Every legal move of the position reached, in cshogi's order; empty where :meth:`outcome` ends the game.
+        """
+        times_seen = self._make(native_move)
+        answers = list(self.cshogi.legal_moves)
+        goes_on = times_seen < _REPETITIONS and len(self._moves) < self._max_plies and self._rules == "csa"
+        return answers if goes_on or self.outcome() is None else []
+
+    def _make(self, native_move: int) -> int:
+        """Make a legal move; how often the hash of the position reached has now been seen."""
         self.cshogi.push(native_move)
-        self._moves.append(move)
+        self._moves.append(native_move)
         self._last_asked = _NOTHING_ASKED
         key = self.cshogi.zobrist_hash()
         self._keys.append(key)
-        self._times_seen[key] = self._times_seen.get(key, 0) + 1
+        times_seen = self._times_seen.get(key, 0) + 1
+        self._times_seen[key] = times_seen
+        return times_seen
 
     def _native_move(self, move: str) -> int:
         """The move as cshogi's integer, 0 where it is not legal.
@@ -278,6 +305,12 @@ class ShogiBoard:
         """Where in ``history`` its last position stands."""
         present = history[-1][0]
         return [index for index, (position, _) in enumerate(history) if position == present]
+
+
+@lru_cache(maxsize=4096)
+def _check_once(start_position: str) -> None:
+    """Most games of a run begin in the same few positions."""
+    check_position(start_position)
 
 
 def _position_and_check(board: cshogi.Board) -> tuple[str, bool]:

@@ -69,12 +69,12 @@ class CheckpointPlayer:
         Raises:
             AgentStartError: the file is unusable, the device is not there, or it took too long.
         """
-        network = load_network(Path(agent.path), format=agent.format)
+        network = network_of(agent)
         name = Path(agent.path).name
         try:
             player = cls(
                 network,
-                device=_device(agent.device),
+                device=device_named(agent.device),
                 max_plies=agent.trained_max_plies or network.encoding.default_max_plies,
                 temperature=agent.temperature,
             )
@@ -87,7 +87,7 @@ class CheckpointPlayer:
 
     def new_game(self, *, side: Side, seed: int, deadline: float) -> None:  # noqa: ARG002 - ready at once
         """Begin the random stream of this game and side; both players are given the same seed."""
-        self._random = np.random.default_rng([seed % 2**64, _SIDE_STREAM[side]])
+        self._random = stream_of(side, seed)
 
     def choose(
         self,
@@ -110,12 +110,8 @@ class CheckpointPlayer:
         moves = list(position.legal_moves)
         if not moves:
             return Choice(move=RESIGN)
-        self.network.encoding.write(
-            position,
-            self._planes[0],
-            occurrences=board.occurrences(),
-            ply=position.move_number - 1,
-            max_plies=self._max_plies,
+        self.network.encoding.write_one(
+            position, self._planes[0], occurrences=board.hashed_occurrences(), max_plies=self._max_plies
         )
         try:
             logits, win_probability = self._evaluate()
@@ -178,7 +174,21 @@ def centipawns(win_probability: float) -> int | None:
     return round(min(max(scaled, -MAX_EVAL_CP), MAX_EVAL_CP))
 
 
-def _device(name: str) -> torch.device:
+def network_of(agent: CheckpointAgent) -> LoadedNetwork:
+    """Read the agent's checkpoint.
+
+    Raises:
+        AgentStartError: the file is unusable.
+    """
+    return load_network(Path(agent.path), format=agent.format, encoding=agent.encoding, moves=agent.moves)
+
+
+def stream_of(side: Side, seed: int) -> np.random.Generator:
+    """The random stream of one side in a game; both players are given the same seed."""
+    return np.random.default_rng([seed % 2**64, _SIDE_STREAM[side]])
+
+
+def device_named(name: str) -> torch.device:
     """``auto`` is the first GPU where there is one.
 
     Raises:

@@ -13,6 +13,8 @@ from banzuke.games.shogi import ShogiBoard
 from banzuke.players.player import RESIGN, Choice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from banzuke.clock import Clock
     from banzuke.games.rules import Board
     from banzuke.outcome import Side
@@ -72,14 +74,18 @@ class RandomPlayer(_ScriptedPlayer):
         deadline: float,  # noqa: ARG002 - likewise
     ) -> Choice:
         """A random legal move; ``resign`` where there is none."""
-        if isinstance(board, ShogiBoard):
-            # The same move as below, without spelling out the fifty that are not played.
-            native_moves = list(board.cshogi.legal_moves)
-            if native_moves:
-                return Choice(move=cshogi.move_to_usi(native_moves[self._index_below(len(native_moves))]))
-            return Choice(move=RESIGN)
         moves = board.legal_moves()
         return Choice(move=moves[self._index_below(len(moves))] if moves else RESIGN)
+
+    def choose_native(
+        self,
+        board: ShogiBoard,  # noqa: ARG002 - it does not look
+        moves: Sequence[int],
+        *,
+        deadline: float,  # noqa: ARG002 - it takes less than a microsecond
+    ) -> tuple[int, int | None]:
+        """As :meth:`choose`, among the legal moves that the caller has at hand; no score."""
+        return moves[int(self._random.random() * len(moves))], None
 
 
 class MaterialPlayer(_ScriptedPlayer):
@@ -119,10 +125,26 @@ class MaterialPlayer(_ScriptedPlayer):
         """
         if not isinstance(board, ShogiBoard):
             raise TypeError(f"MaterialPlayer plays shogi only, not on {type(board).__name__}")
-        best_moves, score = _Search(board.cshogi, deadline).best_moves(self.depth)
-        if not best_moves:
+        moves = list(board.cshogi.legal_moves)
+        if not moves:
             return Choice(move=RESIGN)
-        return Choice(move=cshogi.move_to_usi(best_moves[self._index_below(len(best_moves))]), eval_cp=score)
+        move, score = self.choose_native(board, moves, deadline=deadline)
+        return Choice(move=cshogi.move_to_usi(move), eval_cp=score)
+
+    def choose_native(
+        self,
+        board: ShogiBoard,
+        moves: Sequence[int],  # noqa: ARG002 - it generates them anyway
+        *,
+        deadline: float,
+    ) -> tuple[int, int | None]:
+        """As :meth:`choose`, in cshogi's integers, where there is a legal move.
+
+        Raises:
+            AgentStallError: the search was not done by the deadline.
+        """
+        best_moves, score = _Search(board.cshogi, deadline).best_moves(self.depth)
+        return best_moves[self._index_below(len(best_moves))], score
 
 
 class _Search:

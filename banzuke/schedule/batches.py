@@ -15,6 +15,8 @@ from banzuke.record import PlannedGame
 
 BATCH_SECONDS = 60.0
 LARGEST_BATCH = 500
+LARGEST_HALL_BATCH = 5000
+"""Games that advance together are over a hundred at a time."""
 SHARE = 0.5
 """How much of an even share of what is left goes into one batch."""
 SHORTEST_SECONDS = 2.0
@@ -47,6 +49,31 @@ def cut_batches(
             filled = 0.0
         batches[-1].extend(pair)
         filled += seconds
+    return batches
+
+
+def cut_evenly(
+    games: Iterable[PlannedGame], *, seconds_of: Callable[[PlannedGame], float], fewest: int
+) -> list[list[PlannedGame]]:
+    """Cut games that advance together, in their order, into batches of whole pairs.
+
+    All workers fill their lanes from all batches at once, so nobody waits for a batch's end: what counts is how much
+    is done between two of them.
+
+    Args:
+        games: as for :func:`cut_batches`.
+        seconds_of: likewise.
+        fewest: games in a batch, but for the last one.
+    """
+    batches: list[list[PlannedGame]] = []
+    filled = 0.0
+    for pair in _pairs(games):
+        enough = batches and filled >= BATCH_SECONDS and len(batches[-1]) >= fewest
+        if not batches or enough or len(batches[-1]) + len(pair) > LARGEST_HALL_BATCH:
+            batches.append([])
+            filled = 0.0
+        batches[-1].extend(pair)
+        filled += sum(seconds_of(game) for game in pair)
     return batches
 
 

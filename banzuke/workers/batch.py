@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from banzuke.match.recording import Attempt
 from banzuke.outcome import Status, Termination
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.specs import LimitsSpec, Spec
-from banzuke.workers.supervisor import START_SECONDS, Supervisor, play_seconds
+from banzuke.workers.hall import Hall, HallAnswer, HallGame
+from banzuke.workers.supervisor import START_SECONDS, TICK_SECONDS, Supervisor, play_seconds
 
 
 def play_batch(
@@ -50,6 +52,58 @@ def play_batch(
         if record.status is Status.VOID and record.termination is not Termination.CANCELLED and retries:
             waiting.append((game, retries - 1))
         yield record
+
+
+def play_together(
+    games: Sequence[PlannedGame],
+    spec: Spec,
+    hall: Hall,
+    *,
+    attempts_before: Mapping[str, int],
+    on_tick: Callable[[], None],
+    put_off: Callable[[PlannedGame], bool] = lambda _game: False,
+) -> Iterator[GameRecord]:
+    """Play games without engines in the hall, beside whatever else is played there; arguments as :func:`play_batch`.
+
+    Yields:
+        One record per attempt, as it ends; games that a stop interrupted are ``cancelled``.
+
+    Raises:
+        WorkerError: no worker could be started; after every game in play has been yielded.
+    """
+    answers: queue.SimpleQueue[HallAnswer] = queue.SimpleQueue()
+    retries = dict.fromkeys((game.game_id for game in games), spec.limits.retries)
+    numbers = dict(attempts_before)
+
+    def hand_in(wanted: Iterable[PlannedGame]) -> None:
+        handed = []
+        for game in wanted:
+            numbers[game.game_id] = numbers.get(game.game_id, 0) + 1
+            attempt = Attempt.at(game, numbers[game.game_id])
+            handed.append(HallGame(attempt=attempt, spec=spec, is_put_off=put_off, answers=answers))
+        hall.submit(handed)
+
+    hand_in(games)
+    failure: BaseException | None = None
+    left = len(games)
+    while left:
+        try:
+            answer = answers.get(timeout=TICK_SECONDS)
+        except queue.Empty:
+            on_tick()
+            continue
+        left -= 1
+        failure = failure or answer.error
+        record, game = answer.record, answer.game.attempt.planned
+        if record is None:
+            continue
+        if record.status is Status.VOID and record.termination is not Termination.CANCELLED and retries[game.game_id]:
+            retries[game.game_id] -= 1
+            left += 1
+            hand_in([game])
+        yield record
+    if failure is not None:
+        raise failure
 
 
 def batch_seconds(games: int, limits: LimitsSpec) -> float:

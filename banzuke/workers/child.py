@@ -32,10 +32,13 @@ from banzuke.players.player import DECLARE_WIN, RESIGN
 from banzuke.specs import UsiAgent
 from banzuke.workers.deadline_board import DeadlineBoard, Phase
 from banzuke.workers.first_process import is_closed
+from banzuke.workers.lane_games import LaneGames
 from banzuke.workers.messages import (
     ORDER,
     REPORT,
+    Admit,
     Answer,
+    Join,
     Leave,
     Order,
     Play,
@@ -73,13 +76,18 @@ def main() -> None:
         # Beside the first orders: one that replaces a killed worker may be wanted for engines.
         threading.Thread(target=importlib.import_module, args=(CHECKPOINT_MODULE,), daemon=True).start()
     worker.report(Ready(pid=os.getpid()))
-    while not isinstance(order := orders.get(), Leave):
-        worker.carry_out(order)
+    while not isinstance(order := _next_order(orders, wait=not worker.lane_games.is_busy), Leave):
+        if order is None:
+            worker.lane_games.advance()
+        else:
+            worker.carry_out(order)
+        if not worker.lane_games.is_busy:
+            worker.board.post(Phase.IDLE, float("inf"))
     worker.close_players()
 
 
 class Worker:
-    """The agents that are open here, and what is done with them: one game or one question at a time."""
+    """The agents that are open here, and what is done with them: one game or one question at a time, or many games."""
 
     def __init__(self, board: DeadlineBoard, reports_to: BinaryIO, *, torch_threads: int = 0) -> None:
         self.board = board
@@ -87,6 +95,7 @@ class Worker:
         self.torch_threads = torch_threads
         self.spec: Spec | None = None
         self.players: dict[str, Player] = {}
+        self.lane_games = LaneGames(board, self.report, lambda: _load_torch(torch_threads))
 
     def report(self, report: Report) -> None:
         """Say something to the parent."""
@@ -102,8 +111,12 @@ class Worker:
             self.report(Played(record=self._play(order.attempt, self.spec)))
         elif isinstance(order, Pose) and self.spec is not None:
             self.report(Posed(answer=self._pose(order.question, self.spec)))
+        elif isinstance(order, Admit):
+            self.lane_games.admit(order)
+        elif isinstance(order, Join):
+            self.lane_games.join(order)
+            return
         _reap_orphans()
-        self.board.post(Phase.IDLE, float("inf"))
 
     def close_players(self) -> None:
         """Let go of every agent."""
@@ -220,6 +233,13 @@ class Worker:
     def _seat(self, name: str, spec: Spec) -> Seat:
         agent = spec.agent(name)
         return Seat(player=self.players[name], limit=agent.limit if isinstance(agent, UsiAgent) else None)
+
+
+def _next_order(orders: queue.SimpleQueue[Order], *, wait: bool) -> Order | None:
+    """What is to be done next; None where nothing was said and nobody is to wait."""
+    with contextlib.suppress(queue.Empty):
+        return orders.get(block=wait)
+    return None
 
 
 def _load_torch(threads: int) -> None:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from banzuke.outcome import Side
 
 _NUMBER = struct.Struct("<Q")
-_PAYLOAD = struct.Struct("<dii")
-_ECHO_AT = _NUMBER.size + _PAYLOAD.size
+_PAYLOAD = struct.Struct("<diii")
+_MOVERS_AT = _NUMBER.size + _PAYLOAD.size
+_ECHO_AT = mmap.PAGESIZE - _NUMBER.size
+MOST_MOVERS = (_ECHO_AT - _MOVERS_AT) // 4
 _TRIES = 100
 _SIDES = (None, Side.FIRST, Side.SECOND)
 
@@ -29,7 +32,7 @@ class Phase(IntEnum):
     OPENING = 1
     """An agent is being opened or made ready; ``side`` says whose."""
     THINKING = 2
-    """An agent is choosing a move; ``side`` says whose."""
+    """An agent is choosing a move; ``side`` says whose, or ``movers`` where many games advance together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,9 @@ class Notice:
     """On the monotonic clock."""
     phase: Phase
     side: Side | None
+    movers: tuple[int, ...] = ()
+    """Where many games advance together: the games that an agent is getting ready for or choosing a move in, each as
+    twice its entry, plus one for ``Side.SECOND``."""
 
 
 class DeadlineBoard:
@@ -60,12 +66,22 @@ class DeadlineBoard:
         os.ftruncate(fd, mmap.PAGESIZE)
         return cls(fd)
 
-    def post(self, phase: Phase, deadline: float, side: Side | None = None) -> None:
-        """Say what is being done, and until when it may last."""
+    def post(
+        self,
+        phase: Phase,
+        deadline: float,
+        side: Side | None = None,
+        *,
+        movers: Sequence[int] = (),
+    ) -> None:
+        """Say what is being done, and until when it may last. At most :data:`MOST_MOVERS` movers are named."""
         self._number += 1
+        movers = movers[:MOST_MOVERS]
         # One after the other: pack_into() clears all the bytes it will write before it writes the first.
         _NUMBER.pack_into(self._bytes, 0, self._number)
-        _PAYLOAD.pack_into(self._bytes, _NUMBER.size, deadline, phase, _SIDES.index(side))
+        _PAYLOAD.pack_into(self._bytes, _NUMBER.size, deadline, phase, _SIDES.index(side), len(movers))
+        if movers:
+            struct.pack_into(f"<{len(movers)}i", self._bytes, _MOVERS_AT, *movers)
         _NUMBER.pack_into(self._bytes, _ECHO_AT, self._number)
 
     def read(self) -> Notice:
@@ -74,10 +90,13 @@ class DeadlineBoard:
             # The writer writes the number, what it numbers, the number again. Read the other way round, two equal
             # numbers prove that nothing between them was being written meanwhile.
             (echo,) = _NUMBER.unpack_from(self._bytes, _ECHO_AT)
-            deadline, phase, side = _PAYLOAD.unpack_from(self._bytes, _NUMBER.size)
+            deadline, phase, side, count = _PAYLOAD.unpack_from(self._bytes, _NUMBER.size)
+            movers = struct.unpack_from(f"<{min(max(count, 0), MOST_MOVERS)}i", self._bytes, _MOVERS_AT)
             (number,) = _NUMBER.unpack_from(self._bytes, 0)
             if number == echo:
-                self._latest = Notice(number=number, deadline=deadline, phase=Phase(phase), side=_SIDES[side])
+                self._latest = Notice(
+                    number=number, deadline=deadline, phase=Phase(phase), side=_SIDES[side], movers=movers
+                )
                 break
         return self._latest
 

@@ -29,6 +29,30 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admit:
+    """Games on lanes may be of this spec from now on."""
+
+    kind: Literal["admit"] = "admit"
+    number: int
+    """Names the spec in :class:`Join`."""
+    spec: Spec
+    lanes: int
+    """How many games may advance together, as far as the limits allow it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """Play one game on a lane beside others, and answer with :class:`LanePlayed`."""
+
+    kind: Literal["join"] = "join"
+    spec: int
+    """An admitted one."""
+    entry: int
+    """Names the game on the deadline board."""
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A position put to an agent."""
 
@@ -73,6 +97,26 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LanePlayed:
+    """A game on a lane has ended."""
+
+    kind: Literal["lane_played"] = "lane_played"
+    entry: int
+    record: GameRecord
+    positions: int
+    """How many positions networks were asked about here so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remarked:
+    """What whoever reads the results has to know about an agent's network on this device."""
+
+    kind: Literal["remarked"] = "remarked"
+    agent: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What an agent said to a :class:`Question`."""
 
@@ -99,8 +143,8 @@ class Posed:
     answer: Answer
 
 
-Order = Prepare | Play | Pose | Leave
-Report = Ready | Played | Posed
+Order = Prepare | Play | Pose | Admit | Join | Leave
+Report = Ready | Played | Posed | LanePlayed | Remarked
 
 ORDER: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
 REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])

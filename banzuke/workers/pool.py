@@ -7,10 +7,12 @@ import queue
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Lock
+from threading import Event, Lock, Semaphore
 
 from banzuke.specs import Spec
 from banzuke.workers.breaker import CircuitBreaker
+from banzuke.workers.hall import Hall
+from banzuke.workers.process import WorkerProcess
 from banzuke.workers.supervisor import Supervisor
 
 LEASE_CHECK_SECONDS = 0.1
@@ -20,11 +22,23 @@ ENDED_AT_ONCE = 32
 
 
 class WorkerPool:
-    """``size`` workers, started when first wanted and kept until :meth:`close`."""
+    """``size`` workers, started when first wanted and kept until :meth:`close`.
 
-    def __init__(self, size: int, *, torch: bool) -> None:
+    Games with engines are played one at a time, each on a leased worker; games without, many at a time, in the hall,
+    which has as many workers again where both are to be played: a slow engine must not hold the others up.
+
+    Args:
+        size: how many.
+        torch: whether they import torch.
+        clocks: whether an engine is to play under a clock of its own. It then has a core of its own, too: no more
+            than ``size`` workers play at once, in the hall or out of it.
+    """
+
+    def __init__(self, size: int, *, torch: bool, clocks: bool = False) -> None:
         self.size = size
         self.torch = torch
+        self._cores = Semaphore(size) if clocks else None
+        self._hall: Hall | None = None
         self.stop = Event()
         self.stopped_by: int | None = None
         """The signal that set ``stop``, where one did."""
@@ -41,7 +55,7 @@ class WorkerPool:
     @classmethod
     def for_spec(cls, spec: Spec) -> WorkerPool:
         """As many workers as the spec's limits allow, with torch where it has networks."""
-        return cls(spec.limits.concurrency, torch=spec.needs_torch)
+        return cls(spec.limits.concurrency, torch=spec.needs_torch, clocks=spec.has_clocks)
 
     def warm_up(self) -> None:
         """Start every worker now, without waiting for any."""
@@ -61,9 +75,48 @@ class WorkerPool:
         """
         supervisor = self._next_free()
         try:
-            yield supervisor
+            with self._core():
+                yield supervisor
         finally:
             self._free.put(supervisor)
+
+    @property
+    def hall(self) -> Hall:
+        """Where games without engines are played."""
+        with self._closing:
+            if self._hall is None:
+                self._hall = Hall(
+                    self.size,
+                    stop=self.stop,
+                    torch_threads=1 if self.torch else 0,
+                    cores=self._cores,
+                    worker=self._idle_worker,
+                )
+            return self._hall
+
+    def _idle_worker(self) -> WorkerProcess | None:
+        """A worker that was leased before and stands idle: one that evaluated agents has torch imported."""
+        try:
+            supervisor = self._free.get_nowait()
+        except queue.Empty:
+            return None
+        try:
+            return supervisor.give_up_worker()
+        finally:
+            self._free.put(supervisor)
+
+    @contextlib.contextmanager
+    def _core(self) -> Iterator[None]:
+        if self._cores is None:
+            yield
+            return
+        while not self._cores.acquire(timeout=LEASE_CHECK_SECONDS):
+            if self._closed.is_set():
+                raise RuntimeError("the worker pool is closed")
+        try:
+            yield
+        finally:
+            self._cores.release()
 
     def _next_free(self) -> Supervisor:
         while not self._closed.is_set():
@@ -77,6 +130,8 @@ class WorkerPool:
             if self._closed.is_set():
                 return
             self._closed.set()
+            if self._hall is not None:
+                self._hall.close()
             with ThreadPoolExecutor(min(self.size, ENDED_AT_ONCE), thread_name_prefix="worker-ender") as enders:
                 ended = [enders.submit(supervisor.close) for supervisor in self._take_back()]
             for end in ended:

@@ -41,7 +41,7 @@ BEGIN_SECONDS = 30.0
 """For a worker to begin with an order: to close the agents of another spec, and to say whom it opens first."""
 
 
-_FATAL_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+FATAL_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 """What ends a process for what it did itself; any other signal was sent by somebody."""
 
 
@@ -191,6 +191,14 @@ class Supervisor:
             raise WorkerDiedError(f"a worker answered {type(report).__name__} to a question")
         return report.answer
 
+    def give_up_worker(self) -> WorkerProcess | None:
+        """A worker that is up and idle, for somebody else to use; None where there is none."""
+        worker = self._worker
+        if worker is None or not self._ready or not worker.is_running():
+            return None
+        self._worker = None
+        return worker
+
     def close(self) -> None:
         """End the worker, politely where it listens."""
         if self._worker is not None:
@@ -334,7 +342,7 @@ class Supervisor:
 def _death(duty: _Duty, notice: Notice | None, code: int | None) -> _Fate:
     """What it means that the worker ended in the middle of an order."""
     thinking = notice is not None and notice.phase is Phase.THINKING
-    own_doing = code is not None and (code >= 0 or -code in _FATAL_SIGNALS)
+    own_doing = code is not None and (code >= 0 or -code in FATAL_SIGNALS)
     side = notice.side if notice is not None and own_doing and duty.is_in_process(notice.side) else None
     return replace(_CRASHED, fault=side, thinking=thinking)
 

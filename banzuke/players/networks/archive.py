@@ -7,9 +7,10 @@ a pickle may use are fewer here, and entries are read in place, never unpacked.
 
 from __future__ import annotations
 
+import contextlib
 import pickletools
 import zipfile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -17,12 +18,16 @@ from banzuke.errors import AgentStartError
 from banzuke.specs import LARGEST_CHECKPOINT_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-"""Largest file that is looked at; 53 million weights with their optimizer's state are 0.64 GB."""
+Content = TypeVar("Content")
+
+MAX_PARAMETERS = 1 << 28
+"""Most numbers a network may have (1 GiB in float32); Keisei's largest has 53 million."""
 MAX_PICKLE_BYTES = 4 << 20
 """Largest pickle; that of 40 blocks with the optimizer's state is a tenth of it."""
-_MAX_SMALL_ENTRY_BYTES = 64 << 10
+MAX_SMALL_ENTRY_BYTES = 64 << 10
 _ALLOWED_NAMES = frozenset(
     {
         "collections OrderedDict",
@@ -60,68 +65,98 @@ def read_archive(path: Path) -> object:
             large, or asks for more than tensors, numbers, text, lists and dicts. One line, with the file's
             base name.
     """
+    return reading(path, _weights_file)
+
+
+class UnusableError(ValueError):
+    """What is wrong with a file's content, without the file's name."""
+
+
+def reading(path: Path, read: Callable[[Path], Content]) -> Content:
+    """What ``read`` makes of a file, every fault of the file as an :class:`AgentStartError` of one line."""
     try:
-        _look_through(path)
-        stored: object = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except _RefusedError as refused:
+        return read(path)
+    except UnusableError as refused:
         raise AgentStartError(f"{path.name}: {refused}") from None
     except OSError as error:
         raise AgentStartError(f"{path.name}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # whatever a parser makes of hostile bytes, it is the file's fault
-        raise AgentStartError(f"{path.name}: is no readable PyTorch file: {_first_line(error)}") from error
-    return stored
+        raise AgentStartError(f"{path.name}: is no readable PyTorch file: {first_line(error)}") from error
 
 
-class _RefusedError(ValueError):
-    """What is wrong with the file, without its name."""
+@contextlib.contextmanager
+def opened(path: Path, *, written_by: str) -> Iterator[zipfile.ZipFile]:
+    """The archive of a file that is not too large.
 
-
-def _look_through(path: Path) -> None:
+    Raises:
+        UnusableError: it is too large or no archive.
+    """
     size = path.stat().st_size
     if size > LARGEST_CHECKPOINT_BYTES:
-        raise _RefusedError(f"has {size:,} bytes, more than the {LARGEST_CHECKPOINT_BYTES:,} allowed")
+        raise UnusableError(f"has {size:,} bytes, more than the {LARGEST_CHECKPOINT_BYTES:,} allowed")
     with path.open("rb") as file:
         try:
             archive = zipfile.ZipFile(file)
         except zipfile.BadZipFile:
-            raise _RefusedError("is not a file of torch.save's zip format, or is cut short") from None
+            raise UnusableError(f"is not a file of {written_by}'s zip format, or is cut short") from None
         with archive:
-            pickles = [_checked(entry) for entry in archive.infolist() if _is_pickle(entry)]
-            if len(pickles) != 1:
-                raise _RefusedError(f"holds {len(pickles)} pickles where torch.save writes one")
-            for entry in archive.infolist():
-                _checked(entry)
-            with archive.open(pickles[0]) as pickled:
-                _check_names(pickled)
+            yield archive
+
+
+def _weights_file(path: Path) -> object:
+    with opened(path, written_by="torch.save") as archive:
+        if any(entry.filename.partition("/")[2] == "archive_format" for entry in archive.infolist()):
+            raise UnusableError(
+                'is a program saved by torch.export.save; say format = "exported", with its encoding and moves'
+            )
+        pickles = [entry for entry in archive.infolist() if _is_pickle(entry)]
+        if len(pickles) != 1:
+            raise UnusableError(f"holds {len(pickles)} pickles where torch.save writes one")
+        for entry in archive.infolist():
+            check_size(entry, _most_bytes(entry))
+        with archive.open(pickles[0]) as pickled:
+            _check_names(pickled)
+    stored: object = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return stored
 
 
 def _is_pickle(entry: zipfile.ZipInfo) -> bool:
     return entry.filename.endswith(".pkl")
 
 
-def _checked(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
+def check_size(entry: zipfile.ZipInfo, most: int) -> None:
+    """Refuse an entry that is compressed, and so may be of any size, or larger than ``most`` bytes.
+
+    Raises:
+        UnusableError: it is.
+    """
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-        raise _RefusedError(f"its entry {entry.filename[:80]!r} is compressed, which torch.save never does")
-    if _is_pickle(entry):
-        most = MAX_PICKLE_BYTES
-    elif "/data/" in entry.filename:
-        most = LARGEST_CHECKPOINT_BYTES
-    else:
-        most = _MAX_SMALL_ENTRY_BYTES
+        raise UnusableError(f"its entry {shown(entry.filename)} is compressed, which torch.save never does")
     if entry.file_size > most:
-        raise _RefusedError(
-            f"its entry {entry.filename[:80]!r} has {entry.file_size:,} bytes, more than the {most:,} allowed"
+        raise UnusableError(
+            f"its entry {shown(entry.filename)} has {entry.file_size:,} bytes, more than the {most:,} allowed"
         )
-    return entry
+
+
+def _most_bytes(entry: zipfile.ZipInfo) -> int:
+    if _is_pickle(entry):
+        return MAX_PICKLE_BYTES
+    return LARGEST_CHECKPOINT_BYTES if "/data/" in entry.filename else MAX_SMALL_ENTRY_BYTES
 
 
 def _check_names(pickled: IO[bytes]) -> None:
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name in {"GLOBAL", "INST", "STACK_GLOBAL"} and argument not in _ALLOWED_NAMES:
             named = str(argument).replace(" ", ".")[:80]
-            raise _RefusedError(f"refused: its pickle asks for {named!r}, which is no part of a set of weights")
+            raise UnusableError(f"refused: its pickle asks for {named!r}, which is no part of a set of weights")
 
 
-def _first_line(error: Exception) -> str:
+def shown(value: object) -> str:
+    """What a hostile file says, short enough for a line."""
+    return repr(value)[:80]
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its name."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]

@@ -6,6 +6,7 @@ degrees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,40 +56,59 @@ class Encoding:
     has_history: bool
     """Whether there are planes for repetition and check."""
 
-    def write(
+    def write_batch(
+        self,
+        boards: Sequence[Any],
+        planes: Planes,
+        *,
+        occurrences: Sequence[int],
+        max_plies: Sequence[int],
+    ) -> None:
+        """Write positions into the first rows of a batch. Moves made are the SFEN's move number - 1 + those after it.
+
+        Args:
+            boards: the positions, each a ``cshogi.Board``.
+            planes: float32, ``(B, 9, 9, planes)``, contiguous, B at least ``len(boards)``: with its axes permuted to
+                ``(B, planes, 9, 9)`` this is torch's channels-last layout. The first rows are overwritten whole.
+            occurrences: how often each position has occurred in its game, now included (so at least 1).
+            max_plies: what each move counter is divided by.
+        """
+        count = len(boards)
+        movers = np.array([board.turn for board in boards], dtype=np.intp)
+        constant = np.zeros((count, self.planes), dtype=np.float32)
+        counts = np.frombuffer(b"".join([bytes(hand) for board in boards for hand in board.pieces_in_hand]), np.uint8)
+        hands = counts.reshape(count, 2, 7) / _HAND_MAXIMA
+        every = np.arange(count)
+        constant[:, _OWN_HAND:_OPPONENT_HAND] = hands[every, movers]
+        constant[:, _OPPONENT_HAND:_COLOUR] = hands[every, 1 - movers]
+        constant[:, _COLOUR] = movers == cshogi.BLACK
+        counter = np.array([board.move_number - 1 for board in boards]) / np.array(max_plies)
+        constant[:, _COUNTER] = counter.clip(0.0, 1.0) if self.clamps_counter else counter
+        if self.has_history:
+            for row, times in enumerate(occurrences):
+                if times > 1:
+                    constant[row, _REPETITION + min(times, 5) - 2] = 1.0
+            constant[:, _CHECK] = [board.is_check() for board in boards]
+        planes[:count] = constant[:, None, None, :]
+        pieces = np.frombuffer(b"".join([bytes(board.pieces) for board in boards]), np.uint8)
+        occupied = np.flatnonzero(pieces)
+        rows, squares = np.divmod(occupied, 81)
+        turns = movers[rows]
+        seen = 81 * rows + _SEEN[turns, squares]
+        planes.reshape(-1)[seen * self.planes + _PLANE[turns, pieces[occupied]]] = 1.0
+
+    def write_one(
         self,
         board: Any,  # noqa: ANN401 - a cshogi.Board; cshogi ships no types
         row: Planes,
         *,
-        occurrences: int,
-        ply: int,
-        max_plies: int,
+        occurrences: int = 1,
+        max_plies: int | None = None,
     ) -> None:
-        """Write one position into ``row``.
-
-        Args:
-            board: the position, a ``cshogi.Board``.
-            row: float32, ``(planes, 9, 9)``, a row of a batch; overwritten whole.
-            occurrences: how often the position has occurred in its game, now included (so at least 1).
-            ply: moves made since a game's usual start, the SFEN's move number - 1 + the moves after it.
-            max_plies: what the move counter is divided by.
-        """
-        row.fill(0.0)
-        mover = board.turn
-        pieces = np.array(board.pieces, dtype=np.intp)
-        squares = np.flatnonzero(pieces)
-        row[_PLANE[mover, pieces[squares]], _ROW[mover, squares], _COLUMN[mover, squares]] = 1.0
-        hands = np.array(board.pieces_in_hand, dtype=np.float32) / _HAND_MAXIMA
-        row[_OWN_HAND:_OPPONENT_HAND] = hands[mover][:, None, None]
-        row[_OPPONENT_HAND:_COLOUR] = hands[1 - mover][:, None, None]
-        row[_COLOUR] = 1.0 if mover == cshogi.BLACK else 0.0
-        counter = ply / max_plies
-        row[_COUNTER] = min(max(counter, 0.0), 1.0) if self.clamps_counter else counter
-        if self.has_history:
-            if occurrences > 1:
-                row[_REPETITION + min(occurrences, 5) - 2] = 1.0
-            if board.is_check():
-                row[_CHECK] = 1.0
+        """Write one position into ``row``, float32, ``(planes, 9, 9)``; the rest as in :meth:`write_batch`."""
+        planes = np.empty((1, 9, 9, self.planes), dtype=np.float32)
+        self.write_batch([board], planes, occurrences=[occurrences], max_plies=[max_plies or self.default_max_plies])
+        row[...] = planes[0].transpose(2, 0, 1)
 
 
 KEISEI_OLD_46 = Encoding(
@@ -121,5 +141,5 @@ def _plane_of_piece() -> NDArray[np.intp]:
 
 
 _PLANE = _plane_of_piece()
-_ROW, _COLUMN = np.divmod(perspective_squares(), 9)
+_SEEN = perspective_squares()
 _HAND_MAXIMA = np.array(cshogi.MAX_PIECES_IN_HAND, dtype=np.float32)

@@ -3,7 +3,7 @@
 Three kinds of file are told apart by what is in them: Keisei's present training files (``epoch_00010.pt``),
 its league entries (a bare state dict, ``weights.pt``), and its former checkpoints
 (``checkpoint_ts1000.pth``). None says how large its network is: all sizes are inferred from the weights'
-shapes.
+shapes. A fourth kind is any other network as a program of ``torch.export`` (``.pt2``), which its owner declares.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ import torch
 
 from banzuke.errors import AgentStartError
 from banzuke.players.networks.actions import ActionMap, flat_13527, spatial_11259
-from banzuke.players.networks.archive import read_archive
+from banzuke.players.networks.archive import MAX_PARAMETERS, UnusableError, read_archive
 from banzuke.players.networks.encoding import KEISEI_NEW_46, KEISEI_NEW_50, KEISEI_OLD_46, Encoding
+from banzuke.players.networks.exported import ExportedNetwork, exported_network
+from banzuke.players.networks.exported_archive import read_program
 from banzuke.players.networks.old_tower import OldTower, OldTowerSizes
 from banzuke.players.networks.se_resnet import SEResNet, SEResNetSizes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Family = Literal["keisei-new", "keisei-old"]
-Format = Literal["auto", "keisei-new", "keisei-old"]
+Family = Literal["keisei-new", "keisei-old", "exported"]
+Format = Literal["auto", "keisei-new", "keisei-old", "exported"]
 Weights = Mapping[str, torch.Tensor]
 
-MAX_PARAMETERS = 1 << 28
-"""Most numbers a network may have (1 GiB in float32); Keisei's largest has 53 million."""
+ENCODINGS = {"keisei-46": KEISEI_NEW_46, "keisei-50": KEISEI_NEW_50}
+"""Planes that an exported program may take, by the spec's word."""
+MOVES = {"keisei-11259": spatial_11259, "keisei-13527": flat_13527}
+"""What an exported program's policy may number, by the spec's word."""
 MAX_WIDTH = 8192
 """Most channels or units of any layer."""
 MAX_BLOCKS = 512
@@ -44,8 +48,8 @@ _COUNTER = "num_batches_tracked"
 class LoadedNetwork:
     """A network with what it takes to play it."""
 
-    module: SEResNet | OldTower
-    """On the CPU, float32, in evaluation mode, without gradients."""
+    module: SEResNet | OldTower | ExportedNetwork
+    """On the CPU, in evaluation mode, without gradients; float32, but for what an exported program computes with."""
     family: Family
     encoding: Encoding
     action_map: ActionMap
@@ -56,6 +60,8 @@ class LoadedNetwork:
     parameters: int
     description: str
     """One line for people."""
+    fixed_batch: int | None = None
+    """How many positions every pass of it has; None: any number. Others are filled up and split, which costs time."""
 
     @property
     def planes(self) -> int:
@@ -63,38 +69,67 @@ class LoadedNetwork:
         return self.encoding.planes
 
 
-def load_network(path: Path, *, format: Format = "auto") -> LoadedNetwork:  # noqa: A002 - the spec's word
+def load_network(
+    path: Path,
+    *,
+    format: Format = "auto",  # noqa: A002 - the spec's word
+    encoding: str | None = None,
+    moves: str | None = None,
+) -> LoadedNetwork:
     """Read a checkpoint.
 
-    Weights in 16 or 64 bits become float32. NaN in them is not looked for: it shows in what the network
-    answers.
+    Weights of Keisei's families in 16 or 64 bits become float32. NaN in them is not looked for: it shows in what the
+    network answers.
 
     Args:
-        path: of Keisei's ``.pt`` or ``.pth`` file.
-        format: what the file must be; ``auto`` takes either family.
+        path: of Keisei's ``.pt`` or ``.pth`` file, or of an exported program's ``.pt2``.
+        format: what the file must be; ``auto`` takes either family of Keisei's.
+        encoding: of an exported program, a key of :data:`ENCODINGS`.
+        moves: of an exported program, a key of :data:`MOVES`.
 
     Raises:
-        AgentStartError: it cannot be read, or is no network of these families. One line, with the base name.
+        AgentStartError: it cannot be read, is no network of these kinds, or is an exported program without encoding
+            and moves. One line, with the base name.
     """
-    stored = read_archive(path)
     try:
-        return _assemble(stored, format)
-    except _UnusableError as fault:
+        if format == "exported":
+            return _exported(path, encoding, moves)
+        return _assemble(read_archive(path), format)
+    except UnusableError as fault:
         raise AgentStartError(f"{path.name}: {fault}") from None
     except RuntimeError as error:  # torch's word for memory that is not there
         line = " ".join(str(error).split())[:200]
         raise AgentStartError(f"{path.name}: cannot be given memory: {line}") from error
 
 
-class _UnusableError(ValueError):
-    """What is wrong with a file's content, without the file's name."""
+def _exported(path: Path, encoding_name: str | None, moves: str | None) -> LoadedNetwork:
+    if encoding_name not in ENCODINGS or moves not in MOVES:
+        raise UnusableError("an exported program needs encoding and moves to be said")
+    encoding, action_map = ENCODINGS[encoding_name], MOVES[moves]()
+    with torch.inference_mode(mode=False):  # writes are counted in ordinary tensors alone
+        module = exported_network(read_program(path), planes=encoding.planes, actions=action_map.size)
+    batch = "any batch" if module.fixed_batch is None else f"batches of {module.fixed_batch}"
+    return LoadedNetwork(
+        module=module,
+        family="exported",
+        encoding=encoding,
+        action_map=action_map,
+        epoch=None,
+        step=None,
+        parameters=module.parameter_count,
+        description=(
+            f"exported program, {module.operations} operations, {batch}, {encoding.planes} planes, "
+            f"{module.parameter_count:,} parameters"
+        ),
+        fixed_batch=module.fixed_batch,
+    )
 
 
 def _assemble(stored: object, asked: Format) -> LoadedNetwork:
     weights = _weights(stored)
     family = _family(weights)
     if asked not in {"auto", family}:
-        raise _UnusableError(f"is a {family} file, not {asked} as the spec says")
+        raise UnusableError(f"is a {family} file, not {asked} as the spec says")
     build = _se_resnet if family == "keisei-new" else _old_tower
     module, encoding, action_map, description = build(weights)
     _fill(module, weights)
@@ -116,25 +151,25 @@ def _weights(stored: object) -> Weights:
     if isinstance(stored, dict) and "model_state_dict" in stored:
         stored = stored["model_state_dict"]
     if not isinstance(stored, dict):
-        raise _UnusableError(f"holds a {type(stored).__name__} where a dict of weights belongs")
+        raise UnusableError(f"holds a {type(stored).__name__} where a dict of weights belongs")
     if not stored:
-        raise _UnusableError("holds no weights")
+        raise UnusableError("holds no weights")
     weights: dict[str, torch.Tensor] = {}
     for name, tensor in stored.items():
         plain = _unwrapped(name)
         _check_tensor(plain, tensor)
         if plain in weights:
-            raise _UnusableError(f"holds {_shown(plain)} twice")
+            raise UnusableError(f"holds {_shown(plain)} twice")
         weights[plain] = tensor
     numbers = sum(tensor.numel() for tensor in weights.values())
     if numbers > MAX_PARAMETERS:
-        raise _UnusableError(f"claims {numbers:,} weights, more than the {MAX_PARAMETERS:,} allowed")
+        raise UnusableError(f"claims {numbers:,} weights, more than the {MAX_PARAMETERS:,} allowed")
     return weights
 
 
 def _unwrapped(name: object) -> str:
     if not isinstance(name, str):
-        raise _UnusableError(f"has a weight named by a {type(name).__name__}")
+        raise UnusableError(f"has a weight named by a {type(name).__name__}")
     while name.startswith(_WRAPPERS):
         name = name.partition(".")[2]
     return name
@@ -142,14 +177,14 @@ def _unwrapped(name: object) -> str:
 
 def _check_tensor(name: str, tensor: object) -> None:
     if not isinstance(tensor, torch.Tensor):
-        raise _UnusableError(f"{_shown(name)} is a {type(tensor).__name__}, not a tensor")
+        raise UnusableError(f"{_shown(name)} is a {type(tensor).__name__}, not a tensor")
     if tensor.layout != torch.strided or tensor.is_quantized:
-        raise _UnusableError(f"{_shown(name)} is not a dense tensor")
+        raise UnusableError(f"{_shown(name)} is not a dense tensor")
     if name.endswith(_COUNTER):
         if tensor.dtype != torch.int64:
-            raise _UnusableError(f"{_shown(name)} is of {tensor.dtype}, not of torch.int64")
+            raise UnusableError(f"{_shown(name)} is of {tensor.dtype}, not of torch.int64")
     elif tensor.dtype not in _FLOATS:
-        raise _UnusableError(f"{_shown(name)} is of {tensor.dtype}, not of a floating-point type")
+        raise UnusableError(f"{_shown(name)} is of {tensor.dtype}, not of a floating-point type")
 
 
 def _family(weights: Weights) -> Family:
@@ -163,10 +198,10 @@ def _family(weights: Weights) -> Family:
         "transformer": ("policy_fc.weight", "input_proj.weight"),
     }.items():
         if set(signs) <= weights.keys():
-            raise _UnusableError(
+            raise UnusableError(
                 f"is Keisei's scalar {name!r} network; of the present ones only 'se_resnet' can be played"
             )
-    raise _UnusableError(f"is no network known here; its weights begin with {_listed(list(weights))}")
+    raise UnusableError(f"is no network known here; its weights begin with {_listed(list(weights))}")
 
 
 _Built = tuple[SEResNet | OldTower, Encoding, ActionMap, str]
@@ -186,7 +221,7 @@ def _se_resnet(weights: Weights) -> _Built:
     )
     encodings = {encoding.planes: encoding for encoding in (KEISEI_NEW_46, KEISEI_NEW_50)}
     if planes not in encodings:
-        raise _UnusableError(f"takes {planes} planes; Keisei's present networks take 46 or 50")
+        raise UnusableError(f"takes {planes} planes; Keisei's present networks take 46 or 50")
     with torch.device("meta"):
         module = SEResNet(sizes)
     description = f"Keisei se_resnet, {sizes.blocks} blocks x {channels} channels"
@@ -204,9 +239,9 @@ def _old_tower(weights: Weights) -> _Built:
         squeeze=_dimensions(weights, squeeze, 4)[0] if squeeze in weights else None,
     )
     if planes != KEISEI_OLD_46.planes:
-        raise _UnusableError(f"takes {planes} planes; Keisei's former networks take {KEISEI_OLD_46.planes}")
+        raise UnusableError(f"takes {planes} planes; Keisei's former networks take {KEISEI_OLD_46.planes}")
     if sizes.actions != flat_13527().size:
-        raise _UnusableError(f"knows {sizes.actions} actions; Keisei's former networks know {flat_13527().size}")
+        raise UnusableError(f"knows {sizes.actions} actions; Keisei's former networks know {flat_13527().size}")
     with torch.device("meta"):
         module = OldTower(sizes)
     with_se = "" if sizes.squeeze is None else " with squeeze-and-excitation"
@@ -220,17 +255,17 @@ def _old_tower(weights: Weights) -> _Built:
 
 def _dimensions(weights: Weights, name: str, count: int, *, most: int = MAX_WIDTH) -> tuple[int, ...]:
     if name not in weights:
-        raise _UnusableError(f"lacks {_shown(name)}")
+        raise UnusableError(f"lacks {_shown(name)}")
     shape = tuple(weights[name].shape)
     if len(shape) != count or not all(1 <= size <= most for size in shape):
-        raise _UnusableError(f"{_shown(name)} has the impossible shape {shape}")
+        raise UnusableError(f"{_shown(name)} has the impossible shape {shape}")
     return shape
 
 
 def _blocks(weights: Weights, prefix: str) -> int:
     numbers = {match[1] for name in weights if (match := re.match(rf"{prefix}\.(\d+)\.", name))}
     if not 1 <= len(numbers) <= MAX_BLOCKS:
-        raise _UnusableError(f"has {len(numbers)} blocks; between 1 and {MAX_BLOCKS} can be played")
+        raise UnusableError(f"has {len(numbers)} blocks; between 1 and {MAX_BLOCKS} can be played")
     return len(numbers)
 
 
@@ -249,7 +284,7 @@ def _fill(module: SEResNet | OldTower, weights: Weights) -> None:
             + (f", and so on for {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
     if faults:
-        raise _UnusableError("; ".join(faults))
+        raise UnusableError("; ".join(faults))
     # Copied: a trainer may replace the file while it is mapped, and a view may repeat one number.
     copies = {
         name: torch.empty(tensor.shape, dtype=expected[name].dtype).copy_(tensor) for name, tensor in weights.items()

@@ -42,15 +42,23 @@ class OldTower(nn.Module):
 
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits ``(B, actions)`` and the mover's value ``(B,)`` for ``(B, planes, 9, 9)``."""
-        trunk = functional.relu(self.bn_stem(self.stem(planes)))
-        for block in self.res_blocks:
-            trunk = block(trunk)
+        trunk = self.trunk(planes)
         return self.policy_head(trunk), self.value_head(trunk).squeeze(-1)
 
     def evaluate(self, planes: torch.Tensor) -> Evaluation:
         """The policy alone: the value estimates a discounted reward without bounds, no chance of winning."""
-        logits, _ = self(planes)
-        return Evaluation(policy_logits=logits, win_probability=None)
+        return self.judge(self.trunk(planes))
+
+    def trunk(self, planes: torch.Tensor) -> torch.Tensor:
+        """What both heads look at: ``(B, planes, 9, 9)`` to ``(B, width, 9, 9)``."""
+        trunk = functional.relu(self.bn_stem(self.stem(planes)))
+        for block in self.res_blocks:
+            trunk = block(trunk)
+        return trunk
+
+    def judge(self, trunk: torch.Tensor) -> Evaluation:
+        """The head that choosing a move needs, on what :meth:`trunk` gave."""
+        return Evaluation(policy_logits=self.policy_head(trunk), win_probability=None)
 
 
 class Block(nn.Module):
@@ -70,7 +78,8 @@ class Block(nn.Module):
         inner = self.bn2(self.conv2(inner))
         if self.se is not None:
             inner = self.se(inner)
-        return functional.relu(inner + trunk)
+        inner += trunk
+        return functional.relu_(inner)
 
 
 class SqueezeExcitation(nn.Module):
