@@ -22,6 +22,8 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/concurrency.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/playing.py
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py

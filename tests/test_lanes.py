@@ -259,10 +259,35 @@ def test_what_begins_is_said_before() -> None:
     assert 0 < said[0].deadline - time.monotonic() < LIMITS.move_seconds
 
 
-def test_slow_networks_get_fewer_lanes() -> None:
-    """No more games at a time than can be ended within half of game_seconds."""
+def test_slow_games_get_fewer_lanes() -> None:
+    """No more at a time than can be ended within half of game_seconds, nor, where passes are full, within a minute."""
     house = Lanes(ignore)
-    house.seat(lane(0, Oracle(), Oracle(), replace(LIMITS, game_seconds=1.0)))
+    for number in range(40):
+        house.seat(lane(number, Oracle(), RANDOM))
+    house._seconds_per_ply = 0.001
     assert not house.is_full(64)
-    next(iter(house._queues.values())).seconds_per_position = 0.01
+    house._seconds_per_ply = 0.1
     assert house.is_full(64)
+
+    few = Lanes(ignore)
+    network = Oracle()
+    for number in range(33):
+        few.seat(lane(number, network, RANDOM))
+    assert few.is_full(64), "how slow they are is not known yet"
+    few._seconds_per_ply = 0.02
+    assert few.is_full(64)
+    few._seconds_per_ply = 0.01
+    assert not few.is_full(64)
+
+
+def test_games_without_a_network_end_one_after_the_other() -> None:
+    """The first is over long before the last is: what is in play when a worker is killed is lost."""
+    house = Lanes(ignore)
+    lanes = [lane(number, MATERIAL, RANDOM) for number in range(0, 20, 2)]
+    for seated in lanes:
+        house.seat(seated)
+    while not (ended := list(house.step())):
+        pass
+
+    begun = sum(len(seated.times_ms) > 5 for seated in lanes)
+    assert begun <= len(ended) + 1

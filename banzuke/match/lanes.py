@@ -34,6 +34,9 @@ THINKERS_SECONDS = 0.05
 """How long those that think by themselves may do so between two passes; a move that was begun is ended."""
 SHARE_OF_A_MOVE = 0.25
 """How much of ``move_seconds`` one pass may take, as far as smaller shapes allow that."""
+LONG_GAME_SECONDS = 60.0
+"""A game of ``max_plies`` beside all the others had better not take longer than that."""
+PACE_WEIGHT = 0.2
 SHARE_OF_A_GAME = 0.5
 """How much of ``game_seconds`` a game of ``max_plies`` may be expected to take beside all the others."""
 
@@ -263,6 +266,10 @@ class Lanes:
         self._ended: list[Ended] = []
         self._count = 0
         self._asked_last: _Queue | None = None
+        self._max_plies, self._game_seconds = 1, float("inf")
+        self._plies = 0
+        self._seconds_per_ply = 0.0
+        """As of late, of all games together."""
 
     def is_full(self, wanted: int) -> bool:
         """Whether another game beside those in play would endanger the limits of all.
@@ -272,15 +279,17 @@ class Lanes:
         """
         if self.games >= wanted:
             return True
-        slowest = max((queue.seconds_per_position for queue in self._queues.values()), default=0.0)
-        return self.games > 0 and slowest * self.games > self._seconds_for_all
-
-    _seconds_for_all = float("inf")
+        seconds = self._seconds_per_ply * (self.games + 1) * self._max_plies
+        if self.games and seconds > SHARE_OF_A_GAME * self._game_seconds:
+            return True
+        # What is in play is lost when the worker is killed. But fewer lanes than that would leave passes unfilled.
+        is_slow = seconds > LONG_GAME_SECONDS or not self._seconds_per_ply
+        return self.games >= FULL * max(2, len(self._queues)) and is_slow
 
     def seat(self, lane: Lane) -> None:
         """Take a game in; it may end at once."""
         limits = lane.limits
-        self._seconds_for_all = SHARE_OF_A_GAME * limits.game_seconds / limits.max_plies
+        self._max_plies, self._game_seconds = limits.max_plies, limits.game_seconds
         self.games += 1
         for player in lane.players:
             if player.network is not None:
@@ -293,6 +302,7 @@ class Lanes:
 
     def step(self) -> Iterator[Ended]:
         """Ask one network, let others think meanwhile, take in what one has answered; the games that are over."""
+        started, self._plies = time.monotonic(), 0
         while (queue := self._next_queue()) is not None:
             self._begin(queue)
         until = time.monotonic() + THINKERS_SECONDS
@@ -300,6 +310,9 @@ class Lanes:
             self._think(self._thinkers.popleft())
         if self._passes:
             self._finish(self._passes.popleft())
+        if self._plies:
+            latest = (time.monotonic() - started) / self._plies
+            self._seconds_per_ply += PACE_WEIGHT * (latest - self._seconds_per_ply)
         ended, self._ended = self._ended, []
         yield from ended
 
@@ -363,6 +376,7 @@ class Lanes:
         elapsed = now - asked.started
         elapsed_ms = round(elapsed * 1000)
         self.positions += len(asked.lanes)
+        self._plies += len(asked.lanes)
         asked.queue.seconds_per_position = elapsed / len(asked.lanes)
         faults = answers.faults
         for place, (lane, move, score) in enumerate(zip(asked.lanes, answers.moves, answers.evals, strict=True)):
@@ -403,7 +417,8 @@ class Lanes:
                 return
             if not player.is_instant:
                 lane.moves = moves
-                self._thinkers.append(lane)
+                # To the front: a game that waits for no network is played to its end before another is gone on with.
+                self._thinkers.appendleft(lane)
                 return
             move, score = player.choose_native(board, moves, deadline=0.0)
             times_ms.append(0)
@@ -426,6 +441,7 @@ class Lanes:
             self._fail([lane], error)
             return
         now = time.monotonic()
+        self._plies += 1
         lane.times_ms.append(round((now - started) * 1000))
         lane.evals.append(score)
         lane.turn ^= 1

@@ -49,6 +49,7 @@ class WorkerPool:
         self._free: queue.LifoQueue[Supervisor] = queue.LifoQueue()
         self._closed = Event()
         self._closing = Lock()
+        self._hall_opening = Lock()
         for supervisor in reversed(self._supervisors):
             self._free.put(supervisor)
 
@@ -82,8 +83,14 @@ class WorkerPool:
 
     @property
     def hall(self) -> Hall:
-        """Where games without engines are played."""
-        with self._closing:
+        """Where games without engines are played.
+
+        Raises:
+            RuntimeError: the pool is closed.
+        """
+        with self._hall_opening:
+            if self._closed.is_set():
+                raise RuntimeError("the worker pool is closed")
             if self._hall is None:
                 self._hall = Hall(
                     self.size,
@@ -129,7 +136,8 @@ class WorkerPool:
         with self._closing:
             if self._closed.is_set():
                 return
-            self._closed.set()
+            with self._hall_opening:
+                self._closed.set()
             if self._hall is not None:
                 self._hall.close()
             with ThreadPoolExecutor(min(self.size, ENDED_AT_ONCE), thread_name_prefix="worker-ender") as enders:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,6 +37,7 @@ CPU_SHAPES = (4, 8, 16, 32, 64)
 """A CPU is as fast as it gets from 32 or 64 on; the small ones are for a run's last games."""
 GPU_SHAPES = (16, 64, 128, 256)
 CHECKED_POSITIONS = 16
+CHECK_SECONDS = 3.0
 _FAULT = "the network answered NaN or infinity for a legal move"
 _NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 
@@ -217,21 +219,35 @@ class BatchedNetwork:
         return (type(self.network.module), self.device, self.shapes, shapes)
 
     def _agreeing_shapes(self) -> tuple[tuple[int, ...], bool]:
-        batch, largest = self._batches[0], self.shapes[-1]
-        boards = _positions(largest + CHECKED_POSITIONS)
+        batch = self._batches[0]
+        shapes = self._affordable_shapes()
+        largest = shapes[-1]
+        boards = random_positions(largest + CHECKED_POSITIONS)
         batch.write(boards[CHECKED_POSITIONS:], [512] * largest)
         others = batch.planes.copy()
         count = min(CHECKED_POSITIONS, largest)
         batch.write(boards[:count], [512] * count)
         checked = batch.planes[:count].copy()
         expected = self._logits_among(checked, others, largest, seed=1)
-        steady = bool(np.array_equal(expected, self._logits_among(checked, others, largest, seed=2)))
-        agreeing = tuple(
-            shape
-            for shape in self.shapes
-            if shape == largest or np.array_equal(expected, self._logits_among(checked, others, shape, seed=shape))
-        )
-        return agreeing, steady
+
+        def agrees(shape: int, seed: int) -> bool:
+            found = self._logits_among(checked, others, shape, seed=seed)
+            return bool(np.array_equal(expected, found, equal_nan=True))
+
+        agreeing = tuple(shape for shape in shapes if shape == largest or agrees(shape, seed=shape))
+        return agreeing, agrees(largest, seed=2)
+
+    def _affordable_shapes(self) -> tuple[int, ...]:
+        """Those that are checked within a second or two: a large network gains nothing from the larger ones."""
+        smallest = self.shapes[0]
+        self._evaluate(self._on_device(self._batches[0], smallest))  # the first pass is slower than the others
+        started = time.monotonic()
+        self._evaluate(self._on_device(self._batches[0], smallest))
+        seconds_per_row = (time.monotonic() - started) / smallest
+        rows = CHECKED_POSITIONS * len(self.shapes) + 3 * self.shapes[-1]
+        if rows * seconds_per_row <= CHECK_SECONDS:
+            return self.shapes
+        return tuple(shape for shape in self.shapes if shape <= CHECKED_POSITIONS) or self.shapes[:1]
 
     def _logits_among(
         self, checked: NDArray[np.float32], others: NDArray[np.float32], shape: int, *, seed: int
@@ -353,7 +369,7 @@ class Pending:
         return Answers(moves, evals, faults)
 
 
-def _positions(count: int) -> list[ShogiBoard]:
+def random_positions(count: int) -> list[ShogiBoard]:
     """Different positions of random games."""
     draw = random.Random(1)  # noqa: S311 - positions, not secrets
     boards: list[ShogiBoard] = []

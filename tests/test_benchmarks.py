@@ -1,0 +1,38 @@
+"""The benchmarks run: what they measure is written down elsewhere, and a broken one would be found too late."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "lines"),
+    [
+        ("inference.py", ["--batches", "16", "--repeats", "1"], ["2x16 batch 16"]),
+        (
+            "playing.py",
+            ["--only", "efficiency,alone,random", "--repeats", "1"],
+            ["efficiency 2x16", "alone 2x16", "random:"],
+        ),
+    ],
+)
+def test_a_benchmark_of_networks_prints_its_ratios(program: str, options: list[str], lines: list[str]) -> None:
+    """On a hundredth of the work."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / program, "--quick", "--sizes", "2x16", *options],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    printed = done.stdout.splitlines()[1:]
+    assert len(lines) == len(printed)
+    assert all(line.startswith(start) for line, start in zip(printed, lines, strict=True))
