@@ -60,9 +60,12 @@ def check_unchanged(
     run_id = document["run_id"]
     if document["fingerprint"] != spec_fingerprint(spec):
         changed = ", ".join(_differences(document["spec"], spec.model_dump(mode="json")))
+        cure = "restore the spec"
+        if changed == "tournament.rules":
+            cure = f"go on with --rules {document['spec']['tournament']['rules']}"
         raise RunChangedError(
             f"run {run_id} was planned from another spec: {changed or 'its opening book or suite'} changed; "
-            "give this one another --run-id, or restore the spec"
+            f"give this one another --run-id, or {cure}"
         )
     before = {agent["name"]: agent for agent in document["spec"]["agents"]}
     edited = {

@@ -39,6 +39,7 @@ MAX_WIDTH = 8192
 """Most channels or units of any layer."""
 MAX_BLOCKS = 512
 
+_EXPORT_HINT = "; a network that is not Keisei's has to be exported: docs/networks.md"
 _WRAPPERS = ("_orig_mod.", "module.")
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 _COUNTER = "num_batches_tracked"
@@ -96,7 +97,8 @@ def load_network(
             return _exported(path, encoding, moves)
         return _assemble(read_archive(path), format)
     except UnusableError as fault:
-        raise AgentStartError(f"{path.name}: {fault}") from None
+        hint = _EXPORT_HINT if str(fault).startswith("lacks ") else ""
+        raise AgentStartError(f"{path.name}: {fault}{hint}") from None
     except RuntimeError as error:  # torch's word for memory that is not there
         line = " ".join(str(error).split())[:200]
         raise AgentStartError(f"{path.name}: cannot be given memory: {line}") from error
@@ -201,7 +203,7 @@ def _family(weights: Weights) -> Family:
             raise UnusableError(
                 f"is Keisei's scalar {name!r} network; of the present ones only 'se_resnet' can be played"
             )
-    raise UnusableError(f"is no network known here; its weights begin with {_listed(list(weights))}")
+    raise UnusableError(f"is no network known here; its weights begin with {_listed(list(weights))}{_EXPORT_HINT}")
 
 
 _Built = tuple[SEResNet | OldTower, Encoding, ActionMap, str]
