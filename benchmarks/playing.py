@@ -36,6 +36,7 @@ import psutil
 import torch
 from random_networks import checkpoint
 
+from banzuke.identity import identify
 from banzuke.match.planning import plan_run
 from banzuke.players.networks.batched import BatchedNetwork
 from banzuke.players.networks.loading import load_network
@@ -87,7 +88,7 @@ def main() -> None:
 def efficiency(folder: Path, arguments: argparse.Namespace) -> None:
     """Positions a second while playing over those of the bare forward pass."""
     for size in arguments.sizes.split(","):
-        lanes, plies = {"2x16": (72, 320), "5x64": (72, 128)}.get(size, (36, 64))
+        lanes, plies = {"2x16": (72, 128), "5x64": (72, 64)}.get(size, (36, 64))
         spec = networks_spec(folder, size, 2, lanes=lanes, max_plies=plies, arguments=arguments)
         ratios, rates, bares = [], [], []
         with playing(spec) as pool:
@@ -151,14 +152,14 @@ def at_random(folder: Path, arguments: argparse.Namespace) -> None:
 
 def many(folder: Path, arguments: argparse.Namespace) -> None:
     """Efficiency and memory with more and more checkpoints."""
-    size = "2x16" if arguments.quick else "5x64"
+    size = "2x16"  # the smallest, for which everything else weighs most
     rates: dict[int, list[float]] = {}
     memory: dict[int, str] = {}
     specs = {
-        1: networks_spec(folder, size, 1, lanes=None, max_plies=64, arguments=arguments, games=6400),
-        2: networks_spec(folder, size, 2, lanes=None, max_plies=64, arguments=arguments, games=6400),
-        10: networks_spec(folder, size, 10, lanes=None, max_plies=64, arguments=arguments, games=360),
-        50: networks_spec(folder, size, 50, lanes=None, max_plies=64, arguments=arguments, games=20),
+        1: networks_spec(folder, size, 1, lanes=None, max_plies=64, arguments=arguments, games=7200),
+        2: networks_spec(folder, size, 2, lanes=None, max_plies=64, arguments=arguments, games=7200),
+        10: networks_spec(folder, size, 10, lanes=None, max_plies=64, arguments=arguments, games=160),
+        50: networks_spec(folder, size, 50, lanes=None, max_plies=64, arguments=arguments, games=6),
     }
     for _ in range(1 if arguments.quick else min(2, arguments.repeats)):
         for count, spec in specs.items():
@@ -259,7 +260,7 @@ class _Pool:
 
 def play(pool: WorkerPool, spec: Spec, *, limit: int | None = None) -> Played:
     """A whole tournament, or its first games, by the core alone."""
-    games = plan_run(spec, run_id="bench", agent_ids={agent.name: "" for agent in spec.agents})
+    games = plan_run(spec, run_id="bench", agent_ids={agent.name: identify(agent).agent_id for agent in spec.agents})
     games = order_of_play(games, spec)[:limit]
     before = sum(pool.hall.positions.values())
     started = time.monotonic()

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 from staging import game
 
 from banzuke.errors import WorkerError
+from banzuke.identity import identify
 from banzuke.outcome import Side, Status, Termination
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.specs import CheckpointAgent, LimitsSpec, MaterialAgent, RandomAgent, Spec, TournamentSpec
@@ -55,8 +57,12 @@ def hall(stop: threading.Event) -> Iterator[Hall]:
 
 
 def games(count: int, first: str = "a", second: str = "b", *, start: int = 0) -> list[PlannedGame]:
-    """Games with a seed each."""
-    return [game(first, second, number=number) for number in range(start, start + count)]
+    """Games with a seed each, between agents that are what the plan says."""
+    ids = {agent.name: identify(agent).agent_id for agent in spec().agents}
+    return [
+        replace(game(first, second, number=number), first_agent_id=ids[first], second_agent_id=ids[second])
+        for number in range(start, start + count)
+    ]
 
 
 def play(
@@ -193,6 +199,24 @@ def test_a_checkpoint_that_is_gone_voids_its_games_alone(hall: Hall) -> None:
     assert all(record.termination is Termination.AGENT_START for record in void)
     assert all(record.fault is Side.FIRST and "epoch.pt" in (record.detail or "") for record in void)
     assert 4 == len(moves_of(records))
+
+
+def test_a_checkpoint_that_was_replaced_does_not_play(hall: Hall, tmp_path: Path) -> None:
+    """Under the old one's name and content hash, that is: its games are void until the file is restored."""
+    latest = tmp_path / "latest.pt"
+    latest.write_bytes((CHECKPOINTS / "epoch_00000.pt").read_bytes())
+    of = spec(retries=0, max_plies=60)
+    agent = of.agents[3].model_copy(update={"path": str(latest)})
+    of = of.model_copy(update={"agents": (*of.agents[:3], agent, of.agents[4])})
+    before = play(hall, games(2, "n", "o"), of)
+    (tmp_path / "new.pt").write_bytes((CHECKPOINTS / "epoch_00006.pt").read_bytes())
+    (tmp_path / "new.pt").replace(latest)
+
+    after = play(hall, games(2, "n", "o", start=2), of)
+
+    assert 2 == len(moves_of(before))
+    assert [Termination.AGENT_START] * 2 == [record.termination for record in after]
+    assert all("latest.pt: is not the file that was evaluated" in (record.detail or "") for record in after)
 
 
 def test_too_little_memory_is_said_and_ends(hall: Hall) -> None:

@@ -21,6 +21,7 @@ import torch
 
 from banzuke.errors import AgentCrashError, AgentStallError, AgentStartError
 from banzuke.games.shogi import ShogiBoard
+from banzuke.identity import identify
 from banzuke.outcome import Side
 from banzuke.players.networks.loading import LoadedNetwork, load_network
 from banzuke.players.player import RESIGN, Choice
@@ -181,6 +182,20 @@ def network_of(agent: CheckpointAgent) -> LoadedNetwork:
         AgentStartError: the file is unusable.
     """
     return load_network(Path(agent.path), format=agent.format, encoding=agent.encoding, moves=agent.moves)
+
+
+def check_identity(agent: CheckpointAgent, agent_id: str) -> None:
+    """Nothing to see where the agent's file is the one that was evaluated.
+
+    A trainer may replace it while a run goes on, and what it plays then would count for the old one.
+
+    Raises:
+        AgentStartError: it is another one, or gone.
+    """
+    now = identify(agent)
+    if now.agent_id != agent_id:
+        what = now.fault or f"is not the file that was evaluated ({agent_id} then, {now.agent_id} now)"
+        raise AgentStartError(f"{Path(agent.path).name}: {what}; restore it, or begin a run with another --run-id")
 
 
 def stream_of(side: Side, seed: int) -> np.random.Generator:

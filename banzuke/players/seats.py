@@ -34,20 +34,21 @@ class ScriptedSeat:
         raise NotImplementedError
 
 
-def seat_of(agent: LaneAgent, *, side: Side, seed: int, residents: Residents | None) -> LanePlayer:
+def seat_of(agent: LaneAgent, agent_id: str, *, side: Side, seed: int, residents: Residents | None) -> LanePlayer:
     """Seat an agent in a game.
 
     Args:
         agent: from a validated spec.
+        agent_id: what it is in the plan; a network's file may have been replaced since.
         side: the side it plays.
         seed: the game's; both players are given the same.
         residents: the networks that are loaded here; None where no agent has one.
 
     Raises:
-        AgentStartError: its network cannot be loaded.
+        AgentStartError: its network cannot be loaded, or is not that of the plan.
     """
     if isinstance(agent, CheckpointAgent):
         if residents is None:
             raise TypeError(f"{agent.name}: this worker was started without torch")
-        return residents.seat(agent, side=side, seed=seed)
+        return residents.seat(agent, agent_id, side=side, seed=seed)
     return ScriptedSeat(agent, side=side, seed=seed)

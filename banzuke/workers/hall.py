@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Condition, Event, Semaphore, Thread
+from threading import Condition, Event, Thread
 
 from banzuke.errors import WorkerDiedError, WorkerError, WorkerTimeoutError
 from banzuke.match.recording import Attempt, void_record
@@ -29,6 +29,7 @@ from banzuke.progress import announce_problem
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.schedule.residency import gather
 from banzuke.specs import CheckpointAgent, Spec
+from banzuke.workers.cores import Cores
 from banzuke.workers.deadline_board import Notice, Phase
 from banzuke.workers.lane_games import SHARE_OF_MEMORY
 from banzuke.workers.messages import Admit, Join, LanePlayed, Ready, Remarked, Report
@@ -55,6 +56,8 @@ AHEAD = 8
 DEATHS_IN_COMPANY = 2
 """A game that was in play at so many deaths of workers is played alone."""
 CLOSE_SECONDS = 8.0
+TURN_SECONDS = 60.0
+"""A keeper that has had a core for so long gives it to others who wait for one, when its games are over."""
 
 
 def lanes_of(spec: Spec) -> int:
@@ -143,7 +146,7 @@ class Hall:
         *,
         stop: Event,
         torch_threads: int,
-        cores: Semaphore | None = None,
+        cores: Cores | None = None,
         worker: Callable[[], WorkerProcess | None] = lambda: None,
     ) -> None:
         self.size = size
@@ -284,7 +287,9 @@ class _Keeper:
         self._entries = itertools.count(1)
         self._admitted: list[Spec] = []
         self._memory_due = 0.0
+        self._place: object | None = None
         self._has_core = False
+        self._core_since = 0.0
         self._quiet_since = 0.0
 
     def keep(self) -> None:
@@ -307,9 +312,9 @@ class _Keeper:
                 self._stop()
                 return
             if not self._games and not self._take_core():
-                self.hall.stop.wait(TICK_SECONDS)
                 return
-            taken = [] if self._is_with_suspect() else self.hall.take(len(self._games))
+            wait = self._is_with_suspect() or (self._games and self._has_had_its_turn())
+            taken = [] if wait else self.hall.take(len(self._games))
             idle = not self._games
             for game in taken:
                 self._games[next(self._entries)] = game
@@ -507,15 +512,33 @@ class _Keeper:
             worker.kill(at_once=at_once)
 
     def _take_core(self) -> bool:
-        if self.hall.cores is not None and not self._has_core:
-            self._has_core = self.hall.cores.acquire(blocking=False)
-            return self._has_core
-        return True
+        """Wait a moment for a core, where there are not enough for all."""
+        cores = self.hall.cores
+        if cores is None or self._has_core:
+            return True
+        if not self.hall.waiting:
+            self._leave_core()
+            return False
+        if self._place is None:
+            self._place = cores.stand_in_line()
+        if cores.take(self._place, seconds=TICK_SECONDS):
+            self._place, self._has_core, self._core_since = None, True, time.monotonic()
+        return self._has_core
+
+    def _has_had_its_turn(self) -> bool:
+        """Whether others wait for the core; the games in play are ended first."""
+        if self.hall.cores is None or not self.hall.cores.is_wanted:
+            return False
+        return time.monotonic() > self._core_since + TURN_SECONDS
 
     def _leave_core(self) -> None:
-        if self.hall.cores is not None and self._has_core:
+        cores = self.hall.cores
+        if cores is not None and self._place is not None:
+            cores.leave_line(self._place)
+            self._place = None
+        if cores is not None and self._has_core:
             self._has_core = False
-            self.hall.cores.release()
+            cores.release()
 
 
 class _WorkerLostError(Exception):

@@ -78,13 +78,16 @@ class LaneGames:
         planned = order.attempt.planned
         started_at = datetime.now(UTC)
         players: list[LanePlayer] = []
-        names = {Side.FIRST: planned.first_agent, Side.SECOND: planned.second_agent}
-        for turn, (side, name) in enumerate(names.items()):
+        agents = {
+            Side.FIRST: (planned.first_agent, planned.first_agent_id),
+            Side.SECOND: (planned.second_agent, planned.second_agent_id),
+        }
+        for turn, (side, (name, agent_id)) in enumerate(agents.items()):
             self.board.post(
                 Phase.OPENING, time.monotonic() + spec.limits.start_seconds, movers=[2 * order.entry + turn]
             )
             try:
-                players.append(self._seat(spec, name, side, planned.seed))
+                players.append(self._seat(spec, name, agent_id, side, planned.seed))
             except AgentError as error:
                 outcome = Outcome.void(Termination.AGENT_START, side, str(error))
                 record = void_record(order.attempt, outcome, started_at=started_at, worker_pid=os.getpid())
@@ -101,11 +104,11 @@ class LaneGames:
         self.board.post(Phase.OPENING, time.monotonic() + spec.limits.move_seconds)
         self.lanes.seat(Lane(order.entry, order.attempt, (players[0], players[1]), rules=rules, limits=limits))
 
-    def _seat(self, spec: Spec, name: str, side: Side, seed: int) -> LanePlayer:
+    def _seat(self, spec: Spec, name: str, agent_id: str, side: Side, seed: int) -> LanePlayer:
         agent = cast("LaneAgent", spec.agent(name))
         if agent.kind == "checkpoint" and self._residents is None:
             self._residents = self._make_residents(spec)
-        player = seat_of(agent, side=side, seed=seed, residents=self._residents)
+        player = seat_of(agent, agent_id, side=side, seed=seed, residents=self._residents)
         if player.network is not None:
             self._remark_on(player)
         return player

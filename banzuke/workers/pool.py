@@ -7,10 +7,11 @@ import queue
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Lock, Semaphore
+from threading import Event, Lock
 
 from banzuke.specs import Spec
 from banzuke.workers.breaker import CircuitBreaker
+from banzuke.workers.cores import Cores
 from banzuke.workers.hall import Hall
 from banzuke.workers.process import WorkerProcess
 from banzuke.workers.supervisor import Supervisor
@@ -37,7 +38,7 @@ class WorkerPool:
     def __init__(self, size: int, *, torch: bool, clocks: bool = False) -> None:
         self.size = size
         self.torch = torch
-        self._cores = Semaphore(size) if clocks else None
+        self._cores = Cores(size) if clocks else None
         self._hall: Hall | None = None
         self.stop = Event()
         self.stopped_by: int | None = None
@@ -103,22 +104,28 @@ class WorkerPool:
 
     def _idle_worker(self) -> WorkerProcess | None:
         """A worker that was leased before and stands idle: one that evaluated agents has torch imported."""
+        free: list[Supervisor] = []
         try:
-            supervisor = self._free.get_nowait()
+            while True:
+                free.append(self._free.get_nowait())
+                worker = free[-1].give_up_worker()
+                if worker is not None:
+                    return worker
         except queue.Empty:
             return None
-        try:
-            return supervisor.give_up_worker()
         finally:
-            self._free.put(supervisor)
+            for supervisor in reversed(free):
+                self._free.put(supervisor)
 
     @contextlib.contextmanager
     def _core(self) -> Iterator[None]:
         if self._cores is None:
             yield
             return
-        while not self._cores.acquire(timeout=LEASE_CHECK_SECONDS):
+        place = self._cores.stand_in_line()
+        while not self._cores.take(place, seconds=LEASE_CHECK_SECONDS):
             if self._closed.is_set():
+                self._cores.leave_line(place)
                 raise RuntimeError("the worker pool is closed")
         try:
             yield

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +36,8 @@ CPU_SHAPES = (4, 8, 16, 32, 64)
 """A CPU is as fast as it gets from 32 or 64 on; the small ones are for a run's last games."""
 GPU_SHAPES = (16, 64, 128, 256)
 CHECKED_POSITIONS = 16
-CHECK_SECONDS = 3.0
+MOST_PARAMETERS_IN_LARGE_SHAPES = 8_000_000
+"""20 blocks of 128 channels have as many, and need 10 ms a position on one core."""
 _FAULT = "the network answered NaN or infinity for a legal move"
 _NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 
@@ -238,14 +238,8 @@ class BatchedNetwork:
         return agreeing, agrees(largest, seed=2)
 
     def _affordable_shapes(self) -> tuple[int, ...]:
-        """Those that are checked within a second or two: a large network gains nothing from the larger ones."""
-        smallest = self.shapes[0]
-        self._evaluate(self._on_device(self._batches[0], smallest))  # the first pass is slower than the others
-        started = time.monotonic()
-        self._evaluate(self._on_device(self._batches[0], smallest))
-        seconds_per_row = (time.monotonic() - started) / smallest
-        rows = CHECKED_POSITIONS * len(self.shapes) + 3 * self.shapes[-1]
-        if rows * seconds_per_row <= CHECK_SECONDS:
+        """Those that are checked within a few seconds: a large network gains nothing from the larger ones on a CPU."""
+        if self._device.type != "cpu" or self.network.parameters <= MOST_PARAMETERS_IN_LARGE_SHAPES:
             return self.shapes
         return tuple(shape for shape in self.shapes if shape <= CHECKED_POSITIONS) or self.shapes[:1]
 

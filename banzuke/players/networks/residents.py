@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from banzuke.errors import AgentStartError
-from banzuke.players.checkpoint import device_named, network_of, stream_of
+from banzuke.players.checkpoint import check_identity, device_named, network_of, stream_of
 from banzuke.players.networks.batched import BatchedNetwork, Query
 
 if TYPE_CHECKING:
@@ -65,15 +65,22 @@ class Residents:
         self.is_seated = is_seated
         self.loads = 0
         """How many files were read so far."""
+        self._identified: set[tuple[Hashable, str]] = set()
         self._networks: dict[Hashable, tuple[BatchedNetwork, int]] = {}
 
-    def seat(self, agent: CheckpointAgent, *, side: Side, seed: int) -> NetworkSeat:
+    def seat(self, agent: CheckpointAgent, agent_id: str, *, side: Side, seed: int) -> NetworkSeat:
         """Seat an agent in a game, its network loaded if it was not.
 
+        Args:
+            agent: from a validated spec.
+            agent_id: what it must be.
+            side: the side it plays.
+            seed: the game's.
+
         Raises:
-            AgentStartError: the file is unusable, or the device is not there.
+            AgentStartError: the file is unusable, or no longer the one that was evaluated, or the device is not there.
         """
-        network, default_max_plies = self._resident(agent)
+        network, default_max_plies = self._resident(agent, agent_id)
         return NetworkSeat(
             agent,
             network,
@@ -81,8 +88,11 @@ class Residents:
             stream=stream_of(side, seed) if agent.temperature > 0 else None,
         )
 
-    def _resident(self, agent: CheckpointAgent) -> tuple[BatchedNetwork, int]:
+    def _resident(self, agent: CheckpointAgent, agent_id: str) -> tuple[BatchedNetwork, int]:
         key = _key(agent)
+        if (key, agent_id) not in self._identified:
+            check_identity(agent, agent_id)
+            self._identified.add((key, agent_id))
         found = self._networks.pop(key, None)
         if found is None:
             self._make_room(0)
