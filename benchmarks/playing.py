@@ -58,6 +58,8 @@ class Played:
     """A tournament that was played. Seconds and bytes."""
 
     seconds: float
+    span: float
+    """From the first game's start, before its networks are loaded, to the last one's end."""
     positions: int
     plies: int
     games: int
@@ -185,8 +187,7 @@ def command(folder: Path, arguments: argparse.Namespace) -> None:
     ratios, commands, cores = [], [], []
     for turn in range(arguments.repeats):
         with playing(spec) as pool:
-            play(pool, spec, limit=2 * CORES)
-            cores.append(play(pool, spec).seconds)
+            cores.append(play(pool, spec).span)
         commands.append(command_seconds(folder, spec, f"r{turn}"))
         ratios.append(commands[-1] / cores[-1])
     print(
@@ -265,9 +266,12 @@ def play(pool: WorkerPool, spec: Spec, *, limit: int | None = None) -> Played:
     before = sum(pool.hall.positions.values())
     started = time.monotonic()
     count = plies = early = 0
+    starts, ends = [], []
     for record in play_together(games, spec, pool.hall, attempts_before={}, on_tick=lambda: None):
         count += 1
         plies += record.plies
+        starts.append(record.started_at)
+        ends.append(record.finished_at)
         if count == len(games) // 3:
             early = workers_memory()
     seconds = time.monotonic() - started
@@ -276,6 +280,7 @@ def play(pool: WorkerPool, spec: Spec, *, limit: int | None = None) -> Played:
     positions = sum(pool.hall.positions.values()) - before
     return Played(
         seconds=seconds,
+        span=(max(ends) - min(starts)).total_seconds(),
         positions=positions,
         plies=plies,
         games=count,

@@ -44,11 +44,11 @@ from banzuke.workers.supervisor import (
     play_seconds,
 )
 
-LANES_PER_NETWORK = 16
+LANES_PER_NETWORK = 32
 """The network that most lanes wait for is about twice as full as all are in the mean."""
 FEWEST_LANES = 72
 """A few more than the largest batch shape on a CPU, so that a game that ends leaves no hole in it."""
-MOST_LANES = 256
+MOST_LANES = 512
 NETWORKS_IN_PLAY = 16
 """Of the networks of a run at a time; more would need more lanes."""
 AHEAD = 8
