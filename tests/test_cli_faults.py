@@ -95,7 +95,7 @@ def test_a_live_display_outlives_its_terminal(
     small_spec: Callable[..., Path], environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     """A terminal that goes away sends SIGHUP: the run stops in time, with what is finished kept."""
-    small_spec(games=100)
+    small_spec(games=480)
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         ["setsid", "--wait", "--ctty", "bash", "-c", f"exec {RUN}"],
@@ -134,7 +134,7 @@ def test_a_hangup_stops_as_other_signals_do(
     banzuke_started: Started, small_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     """SIGHUP: exit code 129, and the last line says how to go on."""
-    spec = small_spec(games=100)
+    spec = small_spec(games=480)
     process = banzuke_started("run", spec, "--store", "store", "--run-id", "r")
     wait_until(lambda: recorded(tmp_path) >= 2, process)
 
