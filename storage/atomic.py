@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import socket
+import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -516,13 +517,21 @@ def _make_one(folder: Path) -> None:
                 folder.parent.mkdir()
         except FileExistsError as error:
             # Made by somebody else, or in the way; if it has been removed again our caller finds that.
-            if folder.exists() and not folder.is_dir():
+            if _is_in_the_way(folder):
                 raise _cannot("make the folder", folder, error) from error
             return
         except OSError as error:
             raise _cannot("make the folder", folder, error) from error
         else:
             return
+
+
+def _is_in_the_way(folder: Path) -> bool:
+    """Whether something else has the name. One look: between two of them a folder may go away."""
+    try:
+        return not stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        return folder.is_symlink()
 
 
 def _is_same_file(path: Path, other: Path) -> bool:

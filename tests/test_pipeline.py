@@ -450,7 +450,8 @@ def test_a_backfill_does_not_mix_agents_under_one_name(
     spec.write_text(
         'name = "mixed"\n[[agents]]\nname = "random"\nkind = "random"\n'
         '[[agents]]\nname = "net"\nkind = "checkpoint"\npath = "net.pt"\n'
-        "[tournament]\ngames_per_encounter = 200\nmax_plies = 200\n"
+        # Two games at a time: it must still be playing when it is stopped.
+        "[tournament]\ngames_per_encounter = 480\nmax_plies = 200\n[limits]\nconcurrency = 1\nlanes = 2\n"
     )
     store = tmp_path / "store"
     process = banzuke_started("run", spec, "--store", store, "--run-id", "r")

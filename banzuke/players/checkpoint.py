@@ -81,7 +81,7 @@ class CheckpointPlayer:
             )
             player._evaluate()  # the first pass is slower than the others, and belongs to the start
         except (RuntimeError, AssertionError) as error:
-            raise AgentStartError(f"{name}: does not run on {agent.device}: {_first_line(error)}") from error
+            raise AgentStartError(f"{name}: does not run on {agent.device}: {first_line(error)}") from error
         if time.monotonic() > deadline:
             raise AgentStartError(f"{name}: was not ready in time")
         return player
@@ -117,7 +117,7 @@ class CheckpointPlayer:
         try:
             logits, win_probability = self._evaluate()
         except RuntimeError as error:
-            raise AgentCrashError(f"the network failed: {_first_line(error)}") from error
+            raise AgentCrashError(f"the network failed: {first_line(error)}") from error
         legal = np.sort(self.network.action_map.indices(moves, mover=position.turn))
         legal_logits = logits[legal]
         if not np.isfinite(legal_logits).all():
@@ -216,6 +216,7 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 200 characters."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]

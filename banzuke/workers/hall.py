@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Condition, Event, Thread
 
-from banzuke.errors import WorkerDiedError, WorkerError, WorkerTimeoutError
+from banzuke.errors import WorkerDiedError, WorkerTimeoutError
 from banzuke.match.recording import Attempt, void_record
 from banzuke.outcome import Outcome, Side, Termination
 from banzuke.progress import announce_problem
@@ -297,9 +297,6 @@ class _Keeper:
         while self.hall.wait() or self._games:
             try:
                 self._turn()
-            except WorkerError as error:
-                self.end_worker()
-                self._answer_all(error)
             except Exception as error:  # noqa: BLE001 - whoever waits for a game must be told
                 self.end_worker()
                 self._answer_all(error)

@@ -19,6 +19,7 @@ import torch
 
 from banzuke.errors import AgentCrashError
 from banzuke.games.shogi import START_POSITION, ShogiBoard, ShogiRules
+from banzuke.players.checkpoint import first_line
 from banzuke.players.networks.choosing import centipawns, greedy, legal_actions, sampled
 from banzuke.players.networks.old_tower import OldTower
 from banzuke.players.networks.optimised import optimised
@@ -116,8 +117,8 @@ class BatchedNetwork:
             return self._begin(queries)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
-                raise AgentCrashError(f"the network failed: {_first_line(error)}") from error
-            reason = _first_line(error)
+                raise AgentCrashError(f"the network failed: {first_line(error)}") from error
+            reason = first_line(error)
         return self._halved(queries, reason)
 
     def run_bare(self, shape: int) -> None:
@@ -336,7 +337,7 @@ class Pending:
                 if self._done is not None:
                     self._done.synchronize()
             except RuntimeError as error:
-                raise AgentCrashError(f"the network failed: {_first_line(error)}") from error
+                raise AgentCrashError(f"the network failed: {first_line(error)}") from error
             self._answers = self._choose()
         return self._answers
 
@@ -385,8 +386,3 @@ def _parameters(module: PolicyNetwork) -> list[torch.Tensor]:
 def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

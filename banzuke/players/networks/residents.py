@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from banzuke.errors import AgentStartError
-from banzuke.players.checkpoint import check_identity, device_named, network_of, stream_of
+from banzuke.players.checkpoint import check_identity, device_named, first_line, network_of, stream_of
 from banzuke.players.networks.batched import BatchedNetwork, Query
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ class Residents:
         try:
             batched = BatchedNetwork(network, device=device_named(agent.device))
         except (RuntimeError, AssertionError) as error:
-            line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-            raise AgentStartError(f"{Path(agent.path).name}: does not run on {agent.device}: {line}") from error
+            raise AgentStartError(
+                f"{Path(agent.path).name}: does not run on {agent.device}: {first_line(error)}"
+            ) from error
         return batched, network.encoding.default_max_plies
 
     def _make_room(self, wanted: int) -> None:
