@@ -34,6 +34,8 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 def recorded(store: Path) -> int:
     """How many attempts at games there are, in however few files by now."""
+    if not (store / "games" / "r").is_dir():
+        return 0
     return int(GameStore(str(store)).games("r", ["game_id"]).table.num_rows)
 
 
