@@ -16,12 +16,14 @@ from staging import game
 
 from banzuke.errors import WorkerError
 from banzuke.identity import identify
+from banzuke.match.recording import Attempt
 from banzuke.outcome import Side, Status, Termination
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.specs import CheckpointAgent, LimitsSpec, MaterialAgent, RandomAgent, Spec, TournamentSpec
 from banzuke.workers import hall as halls
 from banzuke.workers.batch import play_together
 from banzuke.workers.hall import Hall, networks_in_play
+from banzuke.workers.supervisor import Supervisor
 
 CHECKPOINTS = Path(__file__).parent.parent / "examples" / "checkpoints"
 
@@ -201,22 +203,45 @@ def test_a_checkpoint_that_is_gone_voids_its_games_alone(hall: Hall) -> None:
     assert 4 == len(moves_of(records))
 
 
+def latest_of(folder: Path, epoch: str) -> Path:
+    """A file that a trainer overwrites with every epoch; a hash is only as old as its file."""
+    new = folder / "new.pt"
+    new.write_bytes((CHECKPOINTS / f"epoch_{epoch}.pt").read_bytes())
+    return new.replace(folder / "latest.pt")
+
+
+def spec_with(path: Path) -> Spec:
+    """The usual one; n is the network in that file."""
+    of = spec(retries=0, max_plies=60)
+    agents = (*of.agents[:3], of.agents[3].model_copy(update={"path": str(path)}), of.agents[4])
+    return of.model_copy(update={"agents": agents})
+
+
 def test_a_checkpoint_that_was_replaced_does_not_play(hall: Hall, tmp_path: Path) -> None:
     """Under the old one's name and content hash, that is: its games are void until the file is restored."""
-    latest = tmp_path / "latest.pt"
-    latest.write_bytes((CHECKPOINTS / "epoch_00000.pt").read_bytes())
-    of = spec(retries=0, max_plies=60)
-    agent = of.agents[3].model_copy(update={"path": str(latest)})
-    of = of.model_copy(update={"agents": (*of.agents[:3], agent, of.agents[4])})
+    of = spec_with(latest_of(tmp_path, "00000"))
     before = play(hall, games(2, "n", "o"), of)
-    (tmp_path / "new.pt").write_bytes((CHECKPOINTS / "epoch_00006.pt").read_bytes())
-    (tmp_path / "new.pt").replace(latest)
+    latest_of(tmp_path, "00006")
 
     after = play(hall, games(2, "n", "o", start=2), of)
 
     assert 2 == len(moves_of(before))
     assert [Termination.AGENT_START] * 2 == [record.termination for record in after]
     assert all("latest.pt: is not the file that was evaluated" in (record.detail or "") for record in after)
+
+
+def test_nor_does_it_against_an_engine(tmp_path: Path, stop: threading.Event) -> None:
+    """A worker that opens it for a game at a table looks at the file, too."""
+    of = spec_with(latest_of(tmp_path, "00000"))
+    (planned,) = games(1, "n", "a")
+    latest_of(tmp_path, "00006")
+    supervisor = Supervisor(stop=stop, torch_threads=1)
+
+    record = supervisor.play(Attempt.at(planned, 1), of, on_tick=lambda: None)
+
+    supervisor.close()
+    assert (Termination.AGENT_START, Side.FIRST) == (record.termination, record.fault)
+    assert "latest.pt: is not the file that was evaluated" in (record.detail or "")
 
 
 def test_too_little_memory_is_said_and_ends(hall: Hall) -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -27,6 +27,7 @@ from engines.scripted_engine import LINE
 from staging import game
 from zoo.animals import ANIMALS, HEALTHY, Animal, Kind, Row
 
+from banzuke.identity import identify
 from banzuke.match.recording import Attempt
 from banzuke.outcome import Side, Status
 from banzuke.players.networks.se_resnet import SEResNet, SEResNetSizes
@@ -171,7 +172,12 @@ class Cage:
 
     def play(self, supervisor: Supervisor, spec: Spec, first: str, second: str) -> GameRecord:
         """One game."""
-        planned = game(first, second, number=next(self.games), run_id="zoo")
+        ids = {agent.name: identify(agent).agent_id for agent in spec.agents}
+        planned = replace(
+            game(first, second, number=next(self.games), run_id="zoo"),
+            first_agent_id=ids[first],
+            second_agent_id=ids[second],
+        )
         return supervisor.play(Attempt.at(planned, 1), spec, on_tick=nothing)
 
     def left(self, workers: set[int]) -> tuple[str, ...]:

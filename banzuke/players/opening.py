@@ -11,22 +11,27 @@ if TYPE_CHECKING:
     from banzuke.players.player import Player
 
 
-def open_player(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, *, deadline: float) -> Player:
+def open_player(
+    agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, *, deadline: float, agent_id: str | None = None
+) -> Player:
     """Open an agent in this process.
 
     Args:
         agent: from a validated spec.
         deadline: on the monotonic clock; hard.
+        agent_id: what a checkpoint must be; None before it has been evaluated.
 
     Raises:
-        AgentStartError: it could not be opened or made ready.
+        AgentStartError: it could not be opened or made ready, or is not what it must be.
     """
     if isinstance(agent, UsiAgent):
         from banzuke.players.usi import UsiPlayer  # noqa: PLC0415 - most workers have no engine
 
         return UsiPlayer.open(agent, deadline=deadline)
     if isinstance(agent, CheckpointAgent):
-        from banzuke.players.checkpoint import CheckpointPlayer  # noqa: PLC0415 - imports torch
+        from banzuke.players.checkpoint import CheckpointPlayer, check_identity  # noqa: PLC0415 - imports torch
 
+        if agent_id is not None:
+            check_identity(agent, agent_id)
         return CheckpointPlayer.open(agent, deadline=deadline)
     return MaterialPlayer(agent.depth) if isinstance(agent, MaterialAgent) else RandomPlayer()

@@ -126,10 +126,11 @@ class Worker:
     def _play(self, attempt: Attempt, spec: Spec) -> GameRecord:
         planned, limits = attempt.planned, spec.limits
         names = {Side.FIRST: planned.first_agent, Side.SECOND: planned.second_agent}
+        ids = {Side.FIRST: planned.first_agent_id, Side.SECOND: planned.second_agent_id}
         started_at = datetime.now(UTC)
         for side, name in names.items():
             try:
-                self._open(name, spec, side, busy=set(names.values()))
+                self._open(name, spec, side, busy=set(names.values()), agent_id=ids[side])
             except AgentError as error:
                 outcome = Outcome.void(Termination.AGENT_START, side, str(error))
                 return void_record(attempt, outcome, started_at=started_at, worker_pid=os.getpid())
@@ -211,7 +212,7 @@ class Worker:
             opened=opened,
         )
 
-    def _open(self, name: str, spec: Spec, side: Side, *, busy: set[str]) -> Player:
+    def _open(self, name: str, spec: Spec, side: Side, *, busy: set[str], agent_id: str | None = None) -> Player:
         player = self.players.pop(name, None)
         if player is None:
             idle = [other for other in self.players if other not in busy]
@@ -221,7 +222,7 @@ class Worker:
             self.board.post(Phase.OPENING, deadline, side)
             if self.torch_threads and spec.agent(name).kind == "checkpoint":
                 _load_torch(self.torch_threads)
-            player = open_player(spec.agent(name), deadline=deadline)
+            player = open_player(spec.agent(name), deadline=deadline, agent_id=agent_id)
         self.players[name] = player
         return player
 
