@@ -391,7 +391,7 @@ class _Keeper:
             self._check()
         else:
             self._hear(worker, report)
-            self._check_memory(worker, self._notice())
+            self._check_memory(worker)
 
     def _hear(self, worker: WorkerProcess, report: Report) -> None:
         if isinstance(report, Remarked):
@@ -418,7 +418,7 @@ class _Keeper:
         fate = self._lateness(notice, now)
         if fate is not None:
             raise _WorkerLostError(fate)
-        self._check_memory(worker, notice)
+        self._check_memory(worker)
 
     def _notice(self) -> Notice:
         if self.worker is None:
@@ -442,7 +442,7 @@ class _Keeper:
                 return _Fate(termination=Termination.GAME_TIMEOUT, detail=detail, is_blamed=False, guilty=game)
         return None
 
-    def _check_memory(self, worker: WorkerProcess, notice: Notice) -> None:
+    def _check_memory(self, worker: WorkerProcess) -> None:
         now = time.monotonic()
         if now < self._memory_due or not self._games:
             return
@@ -452,7 +452,7 @@ class _Keeper:
         if used > limit << 20:
             detail = f"the worker used {used >> 20} MiB, more than worker_memory_mb = {limit}"
             # Nobody's doing where nobody was at work, and nothing would come of playing that game alone.
-            blamed = bool(notice.movers)
+            blamed = bool(self._notice().movers)
             raise _WorkerLostError(_Fate(termination=Termination.MEMORY_LIMIT, detail=detail, is_blamed=blamed))
 
     def _death(self, detail: str) -> _Fate:

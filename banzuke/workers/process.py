@@ -22,6 +22,7 @@ import psutil
 import banzuke
 from banzuke.errors import WorkerDiedError, WorkerTimeoutError
 from banzuke.workers.deadline_board import DeadlineBoard
+from banzuke.workers.descendants import descendants
 from banzuke.workers.enclosure import enclosed_command, enclosing
 from banzuke.workers.first_process import STARTED
 from banzuke.workers.messages import ORDER, REPORT, Leave, Order, Report
@@ -54,6 +55,10 @@ class MemoryUse:
     """Of the worker's own process: the agents that have none of their own are in there."""
     agents: Mapping[str, int]
     """Of each agent's engine and what that started."""
+
+
+def _all_below(process: psutil.Process) -> list[psutil.Process]:
+    return process.children(recursive=True)
 
 
 class WorkerProcess:
@@ -226,7 +231,7 @@ class WorkerProcess:
 
     def _resident(self) -> dict[psutil.Process, int]:
         held: dict[psutil.Process, int] = {}
-        for process in self._look_at_family():
+        for process in self._look_at_family(descendants):
             with contextlib.suppress(psutil.Error):
                 held[process] = process.memory_info().rss
         return held
@@ -287,7 +292,9 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid if leader is None else leader.pid, number)
 
-    def _look_at_family(self) -> list[psutil.Process]:
+    def _look_at_family(
+        self, below: Callable[[psutil.Process], list[psutil.Process]] = _all_below
+    ) -> list[psutil.Process]:
         """The worker and its descendants now.
 
         All that were ever seen are remembered: when a worker is killed by somebody else, those that have left its
@@ -297,7 +304,7 @@ class WorkerProcess:
         itself = self._find_itself()
         with contextlib.suppress(psutil.Error):
             if itself is not None and self.is_running():
-                family = [itself, *itself.children(recursive=True)]
+                family = [itself, *below(itself)]
         gone = [pid for pid, process in self._family.items() if not process.is_running()]
         for pid in gone:
             del self._family[pid]
