@@ -98,6 +98,7 @@ class ShogiBoard:
         self._moves: list[int] = []
         self._spelt: list[str] = []
         self._last_asked = _NOTHING_ASKED
+        self._judged: tuple[int, Outcome | None] = (-1, None)
         key = self.cshogi.zobrist_hash()
         self._keys = [key]
         self._times_seen = {key: 1}
@@ -201,6 +202,13 @@ class ShogiBoard:
         Under ``csa`` mate comes before repetition, and the length of the game last. Under ``keisei`` the
         order is Keisei's: length (even on the very ply that mates), repetition, impasse, no legal move.
         """
+        plies, outcome = self._judged
+        if plies != len(self._moves):
+            outcome = self._judge()
+            self._judged = (len(self._moves), outcome)
+        return outcome
+
+    def _judge(self) -> Outcome | None:
         if self._rules == "keisei":
             return (
                 self._drawn_by_length() or self._keisei_repetition() or self._keisei_impasse() or self._without_a_move()
