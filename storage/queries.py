@@ -59,6 +59,10 @@ class CountingGames:
     """Whether the loser lost by its own play."""
     pair: NDArray[np.int64]
     """Equal for the games of a pair, different across pairs and runs."""
+    run: NDArray[np.int64]
+    """Index of the run among those that were asked for."""
+    game_no: NDArray[np.int64]
+    """The game's number within its run."""
     void: VoidGames
     damaged: tuple[DamagedPart, ...]
     """Files that could not be read; their games are left out."""
@@ -71,7 +75,7 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
         UnknownRunError: no such run.
         StorageError: the store cannot be read.
     """
-    numbering = _AgentNumbering()
+    numbering = AgentNumbering()
     runs = [_read_run(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
     if not runs:
         raise UnknownRunError("no run was named")
@@ -90,6 +94,8 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
         first_score=0.5 + 0.5 * _says(games, "winner", Side.FIRST) - 0.5 * _says(games, "winner", Side.SECOND),
         is_forfeit=_says(games, "status", Status.FORFEIT),
         pair=_numbers(games, "pair"),
+        run=np.repeat(np.arange(len(runs)), [run.games.num_rows for run in runs]),
+        game_no=_numbers(games, "game_no"),
         void=VoidGames(
             first=_numbers(void, "first"),
             second=_numbers(void, "second"),
@@ -100,13 +106,14 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
     )
 
 
-class _AgentNumbering:
+class AgentNumbering:
     """Numbers agents (name and content) as they are met; :meth:`places` maps them to their sorted order."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, str], int] = {}
 
     def number(self, table: pa.Table, side: str) -> NDArray[np.int64]:
+        """Numbers of the side's agents, shape (rows,)."""
         names, distinct_names = categories(table[f"{side}_agent"])
         contents, distinct_contents = categories(table[f"{side}_agent_id"])
         both = names * max(len(distinct_contents), 1) + contents
@@ -117,13 +124,16 @@ class _AgentNumbering:
         ]
         return np.array(numbers, dtype=np.int64)[where]
 
-    def names_met(self) -> list[str]:
-        return [agent for agent, _ in self._numbers]
+    def met(self) -> tuple[tuple[str, str], ...]:
+        """Names and contents by number."""
+        return tuple(self._numbers)
 
     def agents(self) -> list[tuple[str, str]]:
+        """Names and contents, sorted."""
         return sorted(self._numbers)
 
     def places(self) -> NDArray[np.int64]:
+        """By number: the place among the sorted ones."""
         ranked = {agent: place for place, agent in enumerate(self.agents())}
         return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
 
@@ -137,7 +147,7 @@ class _RunGames:
     damaged: tuple[DamagedPart, ...]
 
 
-def _read_run(store: GameStore, run_id: str, numbering: _AgentNumbering) -> _RunGames:
+def _read_run(store: GameStore, run_id: str, numbering: AgentNumbering) -> _RunGames:
     columns = (*RANKING_COLUMNS, "game_no", "pair_id", "winner", "fault", *_AGENTS)
     scanned = store.games(run_id, columns, reduce=lambda piece: with_categories(piece, _AGENTS))
     pair, distinct_pairs = categories(scanned.table["pair_id"])
@@ -171,6 +181,7 @@ def _joined(tables: list[pa.Table], pairs_before: NDArray[np.int64], places: NDA
             "first": places[_numbers(table, "first")],
             "second": places[_numbers(table, "second")],
             "pair": before + _numbers(table, "pair"),
+            "game_no": table["game_no"],
             "status": table["status"],
             "winner": table["winner"],
             "fault": table["fault"],
@@ -236,7 +247,7 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
     Raises:
         UnknownRunError: no such run.
     """
-    numbering = _AgentNumbering()
+    numbering = AgentNumbering()
     runs = [_read_courses(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
     if not runs:
         raise UnknownRunError("no run was named")
@@ -244,7 +255,7 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
     sizes = courses.group_by(list(_WENT_THE_SAME_WAY), use_threads=False).aggregate([("game_id", "count")])
     repeated = sizes.filter(_numbers(sizes, "game_id_count") > 1)
     largest = repeated.sort_by([("game_id_count", "descending")]).slice(0, examples)
-    names = numbering.names_met()
+    names = [agent for agent, _ in numbering.met()]
     return IdenticalGames(
         games=courses.num_rows,
         repeats=courses.num_rows - sizes.num_rows,
@@ -261,7 +272,19 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
     )
 
 
-def _read_courses(store: GameStore, run_id: str, numbering: _AgentNumbering) -> pa.Table:
+def game_courses(store: GameStore, run_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How every counting game of a run went: a fingerprint of its start position and moves.
+
+    Returns:
+        The games' numbers within the run, ascending, and the fingerprints, 64 bits each, beside them.
+    """
+    needed = (*RANKING_COLUMNS, "game_no", "start_position", "moves")
+    rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
+    start, moves_a, moves_b = (rows[name].to_numpy() for name in ("start", "moves_a", "moves_b"))
+    return _numbers(rows, "game_no"), (_mixed(start + moves_a) ^ moves_b).view(np.int64)
+
+
+def _read_courses(store: GameStore, run_id: str, numbering: AgentNumbering) -> pa.Table:
     needed = (*RANKING_COLUMNS, "game_no", *_AGENTS, "start_position", "moves")
     rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
     columns: dict[str, Any] = {
@@ -284,7 +307,7 @@ def _with_fingerprints(piece: pa.Table) -> pa.Table:
     start, distinct_starts = categories(piece["start_position"])
     moves_a, moves_b = _fingerprints(piece["moves"].combine_chunks())
     return (
-        with_categories(piece.drop_columns(["start_position", "moves"]), _AGENTS)
+        with_categories(piece.drop_columns(["start_position", "moves"]), {*_AGENTS} & {*piece.column_names})
         .append_column("start", pa.array(_word_hashes(distinct_starts)[0][start]))
         .append_column("moves_a", pa.array(moves_a))
         .append_column("moves_b", pa.array(moves_b))
