@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status
 from storage.categories import categories, with_categories
-from storage.ledger import RANKING_COLUMNS, counting_rows, still_void_rows
+from storage.ledger import RANKING_COLUMNS, counting_rows, dead_heats, says, still_void_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from storage.parts import DamagedPart
 
 _AGENTS = ("first_agent", "first_agent_id", "second_agent", "second_agent_id")
+_NUMBERED = ("game_no", "pair_no", "attempt", "started_at", "status", "winner", "fault", *_AGENTS)
+"""What says who played whom with which result. Texts of few kinds: ids of games, pairs and attempts are not read."""
+_FEW_KINDS = ("status", "winner", "fault", *_AGENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +80,11 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
         raise UnknownRunError("no run was named")
     agents = numbering.agents()
     places = numbering.places()
-    pairs_before = np.cumsum([0, *(run.pairs for run in runs)])
-    games = _joined([run.games for run in runs], pairs_before, places)
-    void = _joined([run.void for run in runs], pairs_before, places)
+    spans = [_pair_span(run) for run in runs]
+    pairs_before = np.cumsum([0, *(last + 1 - first for first, last in spans)])
+    offsets = [before - first for before, (first, _) in zip(pairs_before.tolist(), spans, strict=False)]
+    games = _joined([run.games for run in runs], offsets, places)
+    void = _joined([run.void for run in runs], offsets, places)
     at_fault = places[np.concatenate([run.at_fault for run in runs])]
     return CountingGames(
         agents=tuple(agent for agent, _ in agents),
@@ -87,8 +92,8 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
         void_attempts=np.bincount(at_fault, minlength=len(agents)).astype(np.int64),
         first=_numbers(games, "first"),
         second=_numbers(games, "second"),
-        first_score=0.5 + 0.5 * _says(games, "winner", Side.FIRST) - 0.5 * _says(games, "winner", Side.SECOND),
-        is_forfeit=_says(games, "status", Status.FORFEIT),
+        first_score=0.5 + 0.5 * says(games, "winner", Side.FIRST) - 0.5 * says(games, "winner", Side.SECOND),
+        is_forfeit=says(games, "status", Status.FORFEIT),
         pair=_numbers(games, "pair"),
         void=VoidGames(
             first=_numbers(void, "first"),
@@ -109,11 +114,11 @@ class _AgentNumbering:
     def number(self, table: pa.Table, side: str) -> NDArray[np.int64]:
         names, distinct_names = categories(table[f"{side}_agent"])
         contents, distinct_contents = categories(table[f"{side}_agent_id"])
-        both = names * max(len(distinct_contents), 1) + contents
-        met, where = np.unique(both, return_inverse=True)
+        kinds = max(len(distinct_contents), 1)
+        met, where = _distinct(names.astype(np.int64) * kinds + contents)
         numbers = [
             self._numbers.setdefault((distinct_names[name], distinct_contents[content]), len(self._numbers))
-            for name, content in zip(*np.divmod(met, max(len(distinct_contents), 1)), strict=True)
+            for name, content in zip(*np.divmod(met, kinds), strict=True)
         ]
         return np.array(numbers, dtype=np.int64)[where]
 
@@ -128,49 +133,68 @@ class _AgentNumbering:
         return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
 
 
+def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The keys that occur, ascending, and the index of each row's among them; keys are not negative."""
+    if not len(keys) or keys.max() > len(keys):
+        return np.unique(keys, return_inverse=True)
+    # Where keys are few, counting is many times faster than sorting.
+    met = np.flatnonzero(np.bincount(keys))
+    place = np.zeros(met[-1] + 1, dtype=np.int64)
+    place[met] = np.arange(len(met))
+    return met, place[keys]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunGames:
     games: pa.Table
     void: pa.Table
     at_fault: NDArray[np.int64]
-    pairs: int
     damaged: tuple[DamagedPart, ...]
 
 
 def _read_run(store: GameStore, run_id: str, numbering: _AgentNumbering) -> _RunGames:
-    columns = (*RANKING_COLUMNS, "game_no", "pair_id", "winner", "fault", *_AGENTS)
-    scanned = store.games(run_id, columns, reduce=lambda piece: with_categories(piece, _AGENTS))
-    pair, distinct_pairs = categories(scanned.table["pair_id"])
+    scanned = store.games(run_id, _NUMBERED, encoded=_FEW_KINDS, each_once=False)
+    if dead_heats(scanned.table):
+        scanned = store.games(run_id, (*_NUMBERED, "attempt_id"), encoded=_FEW_KINDS)
     first, second = (numbering.number(scanned.table, side) for side in Side)
     attempts = (
-        scanned.table.drop_columns(["pair_id", *_AGENTS])
+        scanned.table.drop_columns(_AGENTS)
         .append_column("first", pa.array(first))
         .append_column("second", pa.array(second))
-        .append_column("pair", pa.array(pair))
     )
-    is_void = _says(attempts, "status", Status.VOID)
+    is_void = says(attempts, "status", Status.VOID)
     return _RunGames(
-        games=counting_rows(attempts).sort_by("game_no"),
-        void=still_void_rows(attempts).sort_by("game_no"),
+        games=_in_order(counting_rows(attempts)),
+        void=_in_order(still_void_rows(attempts)),
         at_fault=np.concatenate(
             [
-                first[is_void & _says(attempts, "fault", Side.FIRST)],
-                second[is_void & _says(attempts, "fault", Side.SECOND)],
+                first[is_void & says(attempts, "fault", Side.FIRST)],
+                second[is_void & says(attempts, "fault", Side.SECOND)],
             ]
         ),
-        pairs=len(distinct_pairs),
         damaged=scanned.damaged,
     )
 
 
-def _joined(tables: list[pa.Table], pairs_before: NDArray[np.int64], places: NDArray[np.int64]) -> pa.Table:
+def _in_order(games: pa.Table) -> pa.Table:
+    numbers = _numbers(games, "game_no")
+    return games if np.all(numbers[1:] >= numbers[:-1]) else games.take(np.argsort(numbers, kind="stable"))
+
+
+def _pair_span(run: _RunGames) -> tuple[int, int]:
+    """The least and the greatest number of a pair of the run."""
+    numbers = np.concatenate([_numbers(run.games, "pair_no"), _numbers(run.void, "pair_no")])
+    return (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, -1)
+
+
+def _joined(tables: list[pa.Table], pair_offsets: list[int], places: NDArray[np.int64]) -> pa.Table:
     """The runs' games below each other, their pairs apart, their agents in sorted order."""
     joined = []
-    for table, before in zip(tables, pairs_before, strict=False):
+    for table, offset in zip(tables, pair_offsets, strict=True):
         columns: dict[str, Any] = {
             "first": places[_numbers(table, "first")],
             "second": places[_numbers(table, "second")],
-            "pair": before + _numbers(table, "pair"),
+            "pair": offset + _numbers(table, "pair_no"),
             "status": table["status"],
             "winner": table["winner"],
             "fault": table["fault"],
@@ -184,14 +208,8 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
     return numbers
 
 
-def _says(table: pa.Table, name: str, word: str) -> NDArray[np.bool_]:
-    said: Any = pc.equal(table[name], pa.scalar(str(word)))
-    answers: NDArray[np.bool_] = said.fill_null(False).to_numpy().astype(bool)
-    return answers
-
-
 def _score_by_fault(void: pa.Table) -> NDArray[np.float64]:
-    is_first, is_second = _says(void, "fault", Side.FIRST), _says(void, "fault", Side.SECOND)
+    is_first, is_second = says(void, "fault", Side.FIRST), says(void, "fault", Side.SECOND)
     return np.where(is_first, 0.0, np.where(is_second, 1.0, np.nan))
 
 
@@ -262,7 +280,7 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
 
 
 def _read_courses(store: GameStore, run_id: str, numbering: _AgentNumbering) -> pa.Table:
-    needed = (*RANKING_COLUMNS, "game_no", *_AGENTS, "start_position", "moves")
+    needed = (*RANKING_COLUMNS, "game_id", *_AGENTS, "start_position", "moves")
     rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
     columns: dict[str, Any] = {
         "game_id": rows["game_id"],
