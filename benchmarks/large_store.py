@@ -63,7 +63,9 @@ def make_store(folder: Path, *, agents: int, games: int, seed: int) -> GameStore
         drawn = 2.0 * _DRAWS * np.minimum(score, 1.0 - score)
         chance = generator.random(len(number))
         winner = np.where(
-            chance < score - drawn / 2.0, "first", np.where(chance < score + drawn / 2.0, None, "second")  # type: ignore[arg-type]
+            chance < score - drawn / 2.0,
+            "first",
+            np.where(chance < score + drawn / 2.0, None, "second"),  # type: ignore[arg-type]
         )
         columns = {
             "game_no": number,

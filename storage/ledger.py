@@ -58,8 +58,10 @@ def still_void_rows(attempts: pa.Table) -> pa.Table:
     """
     with_result = _is_with_result(attempts)
     void = attempts.filter(pa.array(~with_result))
-    settled = pa.array(attempts["game_no"].to_numpy()[with_result])
-    return _one_per_game(void.filter(pc.invert(pc.is_in(void["game_no"], value_set=settled))), "descending")
+    if not void.num_rows:
+        return void
+    is_settled = np.isin(void["game_no"].to_numpy(), attempts["game_no"].to_numpy()[with_result])
+    return _one_per_game(void.filter(pa.array(~is_settled)), "descending")
 
 
 def dead_heats(attempts: pa.Table) -> bool:
@@ -67,7 +69,10 @@ def dead_heats(attempts: pa.Table) -> bool:
 
     They are one attempt read from two files, or two invocations that began it in the same microsecond.
     """
-    contested = attempts.select(["game_no", "attempt", "started_at"]).take(_contested(attempts))
+    rows = _contested(attempts)
+    if not len(rows):
+        return False
+    contested = attempts.select(["game_no", "attempt", "started_at"]).take(rows)
     return contested.group_by(contested.column_names).aggregate([]).num_rows < contested.num_rows
 
 

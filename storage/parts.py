@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ MERGED_PARTS_KEY = b"banzuke.merged_parts"
 _ROWS_PER_GROUP = 5_000
 _FEW_ROWS = 100
 _MOST_PASSES = 100
+_READERS = 2
+"""Files read at once. Decoding releases the interpreter, and a remote store has latency to hide."""
 _KEY = "\0attempt_id"
 """Carries the attempts' ids beside whatever columns were asked for."""
 
@@ -154,14 +157,20 @@ def scan(
         raise StorageError(f"no such column: {', '.join(unknown)}")
     tables: dict[str, pa.Table] = {}
     damaged: dict[str, DamagedPart] = {}
-    for name in _settling_names(files, folder):
+
+    def read(name: str) -> None:
         try:
             with open_part(files, f"{folder}/{name}", schema, encoded) as part:
                 tables[name] = part.read(wanted, run_id=run_id, reduce=reduce, each_once=each_once)
         except FileNotFoundError:
-            continue
+            return
         except CorruptPartError as error:
             damaged[name] = damaged_part(files, f"{folder}/{name}", error)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        for names in _settling_names(files, folder):
+            # One file needs no thread, and what a reader raises is raised here.
+            list(map(read, names) if len(names) == 1 else readers.map(read, names))
     found = [tables[name] for name in sorted(tables)] or [
         _nothing(_with_encoded(schema, encoded), wanted, reduce, each_once=each_once)
     ]
@@ -171,7 +180,7 @@ def scan(
     )
 
 
-def _settling_names(files: Files, folder: str) -> Iterator[str]:
+def _settling_names(files: Files, folder: str) -> Iterator[list[str]]:
     """The names of the folder's files as they become known, each once, until the folder holds still."""
     tried: set[str] = set()
     before: set[str] | None = None
@@ -181,7 +190,7 @@ def _settling_names(files: Files, folder: str) -> Iterator[str]:
         if before is not None and before.issubset(listed) and not any(map(is_merged, fresh)):
             return
         tried.update(fresh)
-        yield from fresh
+        yield fresh
         before = set(listed)
     raise StorageError(f"{files.place(folder)} is being compacted again and again; try later")
 

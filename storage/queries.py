@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status
@@ -16,7 +15,7 @@ from storage.categories import categories, with_categories
 from storage.ledger import RANKING_COLUMNS, counting_rows, dead_heats, says, still_void_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -80,26 +79,20 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
         raise UnknownRunError("no run was named")
     agents = numbering.agents()
     places = numbering.places()
-    spans = [_pair_span(run) for run in runs]
-    pairs_before = np.cumsum([0, *(last + 1 - first for first, last in spans)])
-    offsets = [before - first for before, (first, _) in zip(pairs_before.tolist(), spans, strict=False)]
-    games = _joined([run.games for run in runs], offsets, places)
-    void = _joined([run.void for run in runs], offsets, places)
+    games = _joined([run.games for run in runs], runs)
+    void = _joined([run.void for run in runs], runs)
     at_fault = places[np.concatenate([run.at_fault for run in runs])]
     return CountingGames(
         agents=tuple(agent for agent, _ in agents),
         agent_ids=tuple(agent_id for _, agent_id in agents),
         void_attempts=np.bincount(at_fault, minlength=len(agents)).astype(np.int64),
-        first=_numbers(games, "first"),
-        second=_numbers(games, "second"),
-        first_score=0.5 + 0.5 * says(games, "winner", Side.FIRST) - 0.5 * says(games, "winner", Side.SECOND),
-        is_forfeit=says(games, "status", Status.FORFEIT),
-        pair=_numbers(games, "pair"),
+        first=places[games.first],
+        second=places[games.second],
+        first_score=games.first_score,
+        is_forfeit=games.is_forfeit,
+        pair=games.pair,
         void=VoidGames(
-            first=_numbers(void, "first"),
-            second=_numbers(void, "second"),
-            pair=_numbers(void, "pair"),
-            first_score=_score_by_fault(void),
+            first=places[void.first], second=places[void.second], pair=void.pair, first_score=void.first_score
         ),
         damaged=tuple(part for run in runs for part in run.damaged),
     )
@@ -111,7 +104,7 @@ class _AgentNumbering:
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, str], int] = {}
 
-    def number(self, table: pa.Table, side: str) -> NDArray[np.int64]:
+    def number(self, table: pa.Table, side: str) -> NDArray[np.int32]:
         names, distinct_names = categories(table[f"{side}_agent"])
         contents, distinct_contents = categories(table[f"{side}_agent_id"])
         kinds = max(len(distinct_contents), 1)
@@ -120,7 +113,8 @@ class _AgentNumbering:
             self._numbers.setdefault((distinct_names[name], distinct_contents[content]), len(self._numbers))
             for name, content in zip(*np.divmod(met, kinds), strict=True)
         ]
-        return np.array(numbers, dtype=np.int64)[where]
+        numbered: NDArray[np.int32] = np.array(numbers, dtype=np.int32)[where]
+        return numbered
 
     def names_met(self) -> list[str]:
         return [agent for agent, _ in self._numbers]
@@ -133,79 +127,99 @@ class _AgentNumbering:
         return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
 
 
-def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
     """The keys that occur, ascending, and the index of each row's among them; keys are not negative."""
     if not len(keys) or keys.max() > len(keys):
         return np.unique(keys, return_inverse=True)
     # Where keys are few, counting is many times faster than sorting.
     met = np.flatnonzero(np.bincount(keys))
-    place = np.zeros(met[-1] + 1, dtype=np.int64)
+    place = np.zeros(met[-1] + 1, dtype=np.int32)
     place[met] = np.arange(len(met))
     return met, place[keys]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Games in the order of their numbers; agents as they were numbered. Shapes (games,)."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    pair: NDArray[np.int64]
+    first_score: NDArray[np.float64]
+    is_forfeit: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _RunGames:
-    games: pa.Table
-    void: pa.Table
-    at_fault: NDArray[np.int64]
+    games: _Rows
+    void: _Rows
+    at_fault: NDArray[np.int32]
     damaged: tuple[DamagedPart, ...]
 
 
 def _read_run(store: GameStore, run_id: str, numbering: _AgentNumbering) -> _RunGames:
+    attempts, damaged = _read_attempts(store, run_id)
+    for side in Side:
+        number = pa.array(numbering.number(attempts, side))
+        attempts = attempts.drop_columns([f"{side}_agent", f"{side}_agent_id"]).append_column(side, number)
+    is_void = says(attempts, "status", Status.VOID)
+    return _RunGames(
+        games=_rows(counting_rows(attempts), _score_by_winner),
+        void=_rows(still_void_rows(attempts), _score_by_fault),
+        at_fault=np.concatenate([attempts[side].to_numpy()[is_void & says(attempts, "fault", side)] for side in Side]),
+        damaged=damaged,
+    )
+
+
+def _read_attempts(store: GameStore, run_id: str) -> tuple[pa.Table, tuple[DamagedPart, ...]]:
     scanned = store.games(run_id, _NUMBERED, encoded=_FEW_KINDS, each_once=False)
     if dead_heats(scanned.table):
         scanned = store.games(run_id, (*_NUMBERED, "attempt_id"), encoded=_FEW_KINDS)
-    first, second = (numbering.number(scanned.table, side) for side in Side)
-    attempts = (
-        scanned.table.drop_columns(_AGENTS)
-        .append_column("first", pa.array(first))
-        .append_column("second", pa.array(second))
-    )
-    is_void = says(attempts, "status", Status.VOID)
-    return _RunGames(
-        games=_in_order(counting_rows(attempts)),
-        void=_in_order(still_void_rows(attempts)),
-        at_fault=np.concatenate(
-            [
-                first[is_void & says(attempts, "fault", Side.FIRST)],
-                second[is_void & says(attempts, "fault", Side.SECOND)],
-            ]
-        ),
-        damaged=scanned.damaged,
-    )
+    return scanned.table, scanned.damaged
 
 
-def _in_order(games: pa.Table) -> pa.Table:
+def _rows(games: pa.Table, score: Callable[[pa.Table], NDArray[np.float64]]) -> _Rows:
     numbers = _numbers(games, "game_no")
-    return games if np.all(numbers[1:] >= numbers[:-1]) else games.take(np.argsort(numbers, kind="stable"))
+    if np.any(numbers[1:] < numbers[:-1]):
+        games = games.take(np.argsort(numbers, kind="stable"))
+    return _Rows(
+        first=games[Side.FIRST].to_numpy(),
+        second=games[Side.SECOND].to_numpy(),
+        pair=_numbers(games, "pair_no"),
+        first_score=score(games),
+        is_forfeit=says(games, "status", Status.FORFEIT),
+    )
+
+
+def _joined(parts: list[_Rows], runs: list[_RunGames]) -> _Rows:
+    """The runs' games one run after the other, no pair reaching across."""
+    if len(parts) == 1:
+        return parts[0]
+    spans = [_pair_span(run) for run in runs]
+    before = np.cumsum([0, *(last + 1 - first for first, last in spans)])
+    pairs = [part.pair + (shift - first) for part, shift, (first, _) in zip(parts, before, spans, strict=False)]
+    return _Rows(
+        first=np.concatenate([part.first for part in parts]),
+        second=np.concatenate([part.second for part in parts]),
+        pair=np.concatenate(pairs),
+        first_score=np.concatenate([part.first_score for part in parts]),
+        is_forfeit=np.concatenate([part.is_forfeit for part in parts]),
+    )
 
 
 def _pair_span(run: _RunGames) -> tuple[int, int]:
     """The least and the greatest number of a pair of the run."""
-    numbers = np.concatenate([_numbers(run.games, "pair_no"), _numbers(run.void, "pair_no")])
-    return (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, -1)
-
-
-def _joined(tables: list[pa.Table], pair_offsets: list[int], places: NDArray[np.int64]) -> pa.Table:
-    """The runs' games below each other, their pairs apart, their agents in sorted order."""
-    joined = []
-    for table, offset in zip(tables, pair_offsets, strict=True):
-        columns: dict[str, Any] = {
-            "first": places[_numbers(table, "first")],
-            "second": places[_numbers(table, "second")],
-            "pair": offset + _numbers(table, "pair_no"),
-            "status": table["status"],
-            "winner": table["winner"],
-            "fault": table["fault"],
-        }
-        joined.append(pa.table(columns))
-    return pa.concat_tables(joined)
+    ends = [(pair.min(), pair.max()) for pair in (run.games.pair, run.void.pair) if len(pair)]
+    return (int(min(least for least, _ in ends)), int(max(most for _, most in ends))) if ends else (0, -1)
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
     numbers: NDArray[np.int64] = table[name].to_numpy()
     return numbers
+
+
+def _score_by_winner(games: pa.Table) -> NDArray[np.float64]:
+    return np.asarray(0.5 + 0.5 * says(games, "winner", Side.FIRST) - 0.5 * says(games, "winner", Side.SECOND))
 
 
 def _score_by_fault(void: pa.Table) -> NDArray[np.float64]:

@@ -91,12 +91,16 @@ def _entrants(
     the datasets.
     """
     rows = {(row.agent, row.agent_id): row for run_id in run_ids for row in games.read_agents(run_id)}
-    lost_by_forfeit = np.where(found.first_score > 0.5, found.second, found.first)[found.is_forfeit]
+    forfeited = np.flatnonzero(found.is_forfeit)
+    lost_by_forfeit = np.where(found.first_score[forfeited] > 0.5, found.second[forfeited], found.first[forfeited])
     forfeits = np.bincount(lost_by_forfeit, minlength=len(found.agents))
     keys = list(zip(found.agents, found.agent_ids, strict=True))
-    rated = np.bincount(np.concatenate([columns.first_agent, columns.second_agent]), minlength=len(keys)) > 0
+    moved_first, moved_second = (
+        np.bincount(side, minlength=len(keys)) for side in (columns.first_agent, columns.second_agent)
+    )
+    rated = moved_first + moved_second
     present = {name for name, _ in rows}
-    listed = [index for index, key in enumerate(keys) if rated[index] or key in rows or key[0] not in present]
+    listed = [index for index, key in enumerate(keys) if rated[index] > 0 or key in rows or key[0] not in present]
     idle = [key for key in rows if key not in keys]
     names = [name for name, _ in (*(keys[index] for index in listed), *idle)]
     entrants = [
@@ -110,6 +114,8 @@ def _entrants(
         for index in listed
     ]
     entrants += [Entrant(agent=_distinct(*key, names), agent_id=key[1], remark=_remark(rows[key])) for key in idle]
+    if len(listed) == len(keys):
+        return entrants, columns
     place = np.full(len(keys), -1)
     place[listed] = np.arange(len(listed))
     return entrants, replace(columns, first_agent=place[columns.first_agent], second_agent=place[columns.second_agent])
