@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from banzuke.ratings.elo import normal_quantile
+
 if TYPE_CHECKING:
     from banzuke.ratings.curve import CurvePoint
-    from banzuke.ratings.standings import Difference
+    from banzuke.ratings.standings import Differences
 
 _WIDTH = 32
 """Characters from the lowest end of an interval to the highest."""
 
 
-def curve_table(curve: Sequence[CurvePoint], differences: Sequence[Difference]) -> Table:
+def curve_table(curve: Sequence[CurvePoint], differences: Differences) -> Table:
     """The checkpoints in the order in which they were made, each with what it gained on the rated one before it.
 
     Args:
@@ -25,7 +27,6 @@ def curve_table(curve: Sequence[CurvePoint], differences: Sequence[Difference]) 
     """
     rated = [point for point in curve if point.elo is not None]
     low, high = min((_low(point) for point in rated), default=0.0), max((_high(point) for point in rated), default=0.0)
-    gains = {(difference.agent, difference.versus): difference for difference in differences}
     table = Table(title="In the order of training", title_justify="left", box=None, pad_edge=False, title_style="bold")
     table.add_column("epoch", justify="right", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
@@ -35,7 +36,7 @@ def curve_table(curve: Sequence[CurvePoint], differences: Sequence[Difference]) 
     table.add_column(f"{low:.0f} … {high:.0f}" if rated else "", no_wrap=True, overflow="crop")
     before: CurvePoint | None = None
     for point in curve:
-        gain, interval = _gain(point, before, gains)
+        gain, interval = _gain(point, before, differences)
         table.add_row(
             _number(point.epoch),
             _number(point.step),
@@ -50,16 +51,13 @@ def curve_table(curve: Sequence[CurvePoint], differences: Sequence[Difference]) 
     return table
 
 
-def _gain(
-    point: CurvePoint, before: CurvePoint | None, differences: dict[tuple[str, str], Difference]
-) -> tuple[str, str]:
+def _gain(point: CurvePoint, before: CurvePoint | None, differences: Differences) -> tuple[str, str]:
     if before is None or point.elo is None:
         return "", ""
-    found = differences.get((point.agent, before.agent))
-    if found is not None:
-        return f"{found.elo:+.0f}", f"{found.low:+.0f} … {found.high:+.0f}"
-    turned = differences.get((before.agent, point.agent))
-    return ("", "") if turned is None else (f"{-turned.elo:+.0f}", f"{-turned.high:+.0f} … {-turned.low:+.0f}")
+    one, other = differences.agents.index(point.agent), differences.agents.index(before.agent)
+    gain = float(differences.elo[one] - differences.elo[other])
+    half_width = normal_quantile() * float(differences.errors[one, other])
+    return f"{gain:+.0f}", f"{gain - half_width:+.0f} … {gain + half_width:+.0f}"
 
 
 def _bar(point: CurvePoint, low: float, high: float) -> Text:

@@ -56,7 +56,7 @@ def print_standings(rated: JointRating, run_ids: Sequence[str], incomplete: Sequ
         console.print(Text(f"{len(rows)} of {rated.agents} agents, rated with all of them; ranks are those among all"))
     if len(rated.curve) > 1:
         console.print()
-        console.print(curve_table(rated.curve, rated.standings.differences))
+        console.print(curve_table(rated.curve, rated.standings.matrix))
     _print_reasons(console, rows)
     for name, others in list(rated.other_names.items())[:_REASONS_SHOWN]:
         console.print(Text(f"{name}: the same content has also played as {', '.join(others)}"), soft_wrap=True)

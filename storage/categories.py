@@ -22,16 +22,17 @@ def with_categories(table: pa.Table, columns: Iterable[str]) -> pa.Table:
     return table
 
 
-def category_codes(column: pa.ChunkedArray[Any]) -> NDArray[np.int64]:
+def category_codes(column: pa.ChunkedArray[Any]) -> NDArray[np.int32]:
     """Numbers that are equal where the column's texts are; shape (rows,)."""
     codes, _ = categories(column)
     return codes
 
 
-def categories(column: pa.ChunkedArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
-    """The column's texts as indices, shape (rows,), into the list of the distinct ones."""
+def categories(column: pa.ChunkedArray[Any]) -> tuple[NDArray[np.int32], list[str]]:
+    """The column's texts as indices, shape (rows,), into the list of the distinct ones; -1 where there is none."""
     encoded: Any = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
     if not encoded.chunks:
-        return np.empty(0, dtype=np.int64), []
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
-    return codes.astype(np.int64), encoded.chunks[0].dictionary.to_pylist()
+        return np.empty(0, dtype=np.int32), []
+    indices = [chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices for chunk in encoded.chunks]
+    codes = np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in indices])
+    return codes.astype(np.int32, copy=False), encoded.chunks[0].dictionary.to_pylist()

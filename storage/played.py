@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status, Termination
-from storage.categories import categories, with_categories
-from storage.ledger import RANKING_COLUMNS, counting_rows
-from storage.queries import AgentNumbering
+from storage.categories import categories
+from storage.ledger import counting_rows, says
+from storage.queries import AgentNumbering, numbered_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from storage.game_store import GameStore
 
-_AGENTS = ("first_agent", "first_agent_id", "second_agent", "second_agent_id")
-_WORDS = (*_AGENTS, "opening_id", "termination")
-_COLUMNS = (*RANKING_COLUMNS, "game_no", "pair_no", "winner", "fault", "plies", *_WORDS)
 _LAST_PLIES = 8
 """So many plies from its end are looked at for the last evaluation of a void game."""
 
@@ -120,25 +117,25 @@ class _RunColumns:
 
 
 def _read_run(store: GameStore, run_id: str, numbering: AgentNumbering, words: dict[str, int]) -> _RunColumns:
-    scanned = store.games(run_id, _COLUMNS, reduce=lambda piece: with_categories(piece, _WORDS)).table
-    first, second = (numbering.number(scanned, side) for side in Side)
-    attempts = scanned.drop_columns(list(_WORDS))
-    for name, numbers in (
-        ("first", first),
-        ("second", second),
-        ("opening_id", _word_numbers(scanned["opening_id"], words)),
-        ("termination", _word_numbers(scanned["termination"], words)),
-    ):
-        attempts = attempts.append_column(name, pa.array(numbers))
-    rows = counting_rows(attempts).sort_by("game_no")
-    names = ("game_no", "pair_no", "plies", "first", "second", "opening_id", "termination")
-    columns = {name: _integers(rows[name]) for name in names}
-    columns["winner"] = 1 + _is(rows["winner"], Side.FIRST) - _is(rows["winner"], Side.SECOND)
+    texts = ("opening_id", "termination")
+    attempts = numbering.numbered(numbered_attempts(store, run_id, ("plies", *texts), texts).table)
+    for name in texts:
+        attempts = attempts.drop_columns([name]).append_column(name, pa.array(_word_numbers(attempts[name], words)))
+    rows = counting_rows(attempts)
+    order = np.argsort(rows["game_no"].to_numpy(), kind="stable")
+    names = ("game_no", "pair_no", "plies", *Side, *texts)
+    columns = {str(name): rows[name].to_numpy().astype(np.int64)[order] for name in names}
+    won, lost = (says(rows, "winner", side).astype(np.int64) for side in Side)
+    columns["winner"] = (1 + won - lost)[order]
+    sides = np.concatenate([attempts[side].to_numpy() for side in Side])
     return _RunColumns(
         columns=columns,
-        attempts=np.bincount(np.concatenate([first, second]), minlength=len(numbering.met())),
-        faulty=_faulty_games(store, run_id, attempts),
+        attempts=np.bincount(sides, minlength=len(numbering.met())),
+        faulty=_faulty_games(store, run_id, numbering) if _is_failure(attempts).any() else _NO_FAULTY_GAMES,
     )
+
+
+_NO_FAULTY_GAMES = FaultyGames(agent=np.empty(0, dtype=np.int64), eval_cp=np.empty(0))
 
 
 def _word_numbers(column: pa.ChunkedArray[Any], words: dict[str, int]) -> NDArray[np.int64]:
@@ -147,41 +144,37 @@ def _word_numbers(column: pa.ChunkedArray[Any], words: dict[str, int]) -> NDArra
     return np.array(numbers, dtype=np.int64)[codes]
 
 
-def _integers(column: pa.ChunkedArray[Any]) -> NDArray[np.int64]:
-    return np.asarray(column.to_numpy(), dtype=np.int64)
-
-
-def _is(column: pa.ChunkedArray[Any], word: str) -> NDArray[np.int64]:
-    said: Any = pc.equal(column, pa.scalar(str(word)))
-    return np.asarray(said.fill_null(False).to_numpy(), dtype=np.int64)
-
-
-def _faulty_games(store: GameStore, run_id: str, attempts: pa.Table) -> FaultyGames:
-    is_faulty = pc.and_(pc.equal(attempts["status"], pa.scalar(Status.VOID.value)), pc.is_valid(attempts["fault"]))
-    faulty = attempts.filter(is_faulty).sort_by([("attempt", "descending"), ("started_at", "descending")])
-    if not faulty.num_rows:
-        return FaultyGames(agent=np.empty(0, dtype=np.int64), eval_cp=np.empty(0))
-    agent = np.where(_is(faulty["fault"], Side.FIRST), _integers(faulty["first"]), _integers(faulty["second"]))
+def _faulty_games(store: GameStore, run_id: str, numbering: AgentNumbering) -> FaultyGames:
+    names = ("game_no", "attempt", "started_at", "status", "fault", "evals")
+    agents = [f"{side}_agent{suffix}" for side in Side for suffix in ("", "_id")]
+    attempts = store.games(
+        run_id, (*names, *agents), reduce=_with_last_evals, encoded=("status", "fault", *agents)
+    ).table
+    rows = numbering.numbered(attempts.filter(pa.array(_is_failure(attempts))))
+    rows = rows.sort_by([("attempt", "descending"), ("started_at", "descending")])
+    agent = np.where(says(rows, "fault", Side.FIRST), rows[Side.FIRST].to_numpy(), rows[Side.SECOND].to_numpy())
     # A game may fail by the fault of either side in turn; each is a failure of its own.
-    _, latest = np.unique(np.stack([_integers(faulty["game_no"]), agent]), axis=1, return_index=True)
-    scanned = store.games(run_id, ("attempt_id", "status", "fault", "evals"), reduce=_with_last_evals).table
-    known = scanned.filter(pc.is_valid(scanned["eval_cp"]))
-    places: Any = pc.index_in(faulty["attempt_id"].take(latest), value_set=known["attempt_id"].combine_chunks())
-    where = places.fill_null(-1).to_numpy()
-    return FaultyGames(agent=agent[latest], eval_cp=np.append(known["eval_cp"].to_numpy(), np.nan)[where])
+    _, latest = np.unique(np.stack([rows["game_no"].to_numpy(), agent]), axis=1, return_index=True)
+    eval_cp = rows["eval_cp"].to_numpy().astype(np.float64)
+    return FaultyGames(agent=agent[latest].astype(np.int64), eval_cp=eval_cp[latest])
+
+
+def _is_failure(attempts: pa.Table) -> NDArray[np.bool_]:
+    """(rows,) whether the attempt is void by the fault of a side."""
+    is_somebodys = says(attempts, "fault", Side.FIRST) | says(attempts, "fault", Side.SECOND)
+    return np.asarray(says(attempts, "status", Status.VOID) & is_somebodys)
 
 
 def _with_last_evals(piece: pa.Table) -> pa.Table:
-    evals = piece["evals"].combine_chunks()
-    is_faulty = pc.and_(pc.equal(piece["status"], pa.scalar(Status.VOID.value)), pc.is_valid(piece["fault"]))
-    where = np.flatnonzero(np.asarray(is_faulty.to_numpy(), dtype=bool))
+    where = np.flatnonzero(_is_failure(piece))
     last = np.full(len(piece), np.nan)
-    last[where] = _last_evals(evals.take(where), _is(piece["fault"], Side.SECOND)[where])
-    return piece.drop_columns(["evals"]).append_column("eval_cp", pa.array(last, from_pandas=True))
+    evals = piece["evals"].combine_chunks().take(where)
+    last[where] = _last_evals(evals, says(piece, "fault", Side.SECOND)[where])
+    return piece.drop_columns(["evals"]).append_column("eval_cp", pa.array(last))
 
 
-def _last_evals(evals: Any, side: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: ANN401 - a ListArray
-    """(rows,) the last evaluation from the side's point of view (0: first), its own before its opponent's."""
+def _last_evals(evals: Any, is_second: NDArray[np.bool_]) -> NDArray[np.float64]:  # noqa: ANN401 - a ListArray
+    """(rows,) the last evaluation from the point of view of one side, its own before its opponent's."""
     lengths = np.asarray(pc.fill_null(evals.value_lengths(), 0), dtype=np.int64)
     ends = np.cumsum(lengths)
     scores = np.append(evals.flatten().to_numpy(zero_copy_only=False).astype(np.float64), np.nan)
@@ -189,7 +182,7 @@ def _last_evals(evals: Any, side: NDArray[np.int64]) -> NDArray[np.float64]:  # 
     for back in range(_LAST_PLIES, 0, -1):
         ply = lengths - back
         score = np.where(ply >= 0, scores[np.where(ply >= 0, ends - back, -1)], np.nan)
-        is_known, is_own = ~np.isnan(score), ply % 2 == side
+        is_known, is_own = ~np.isnan(score), (ply % 2 == 1) == is_second
         own = np.where(is_known & is_own, score, own)
         others = np.where(is_known & ~is_own, -score, others)
     return np.where(np.isnan(own), others, own)

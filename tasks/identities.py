@@ -123,7 +123,9 @@ def _apart(rosters: Sequence[Sequence[AgentRow]], found: CountingGames) -> dict[
         for content, several in names.items():
             if content and len(several) > 1:
                 apart.setdefault(content, set()).update(several)
-    ids = np.unique(np.array(found.agent_ids), return_inverse=True)[1].astype(np.int64)
+    contents, ids = np.unique(np.array(found.agent_ids), return_inverse=True)
+    if len(contents) == len(ids):
+        return apart
     for first, second in ((found.first, found.second), (found.void.first, found.void.second)):
         for index in np.unique(first[ids[first] == ids[second]]).tolist() if len(first) else ():
             content = found.agent_ids[index]

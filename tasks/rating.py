@@ -137,11 +137,12 @@ def _by_age(documents: Documents) -> list[str]:
 
 
 def _identify(rosters: Sequence[Sequence[AgentRow]], found: CountingGames, *, count_faults: bool) -> Entrants:
-    with_games = np.concatenate([found.first, found.second])
+    sides = [found.first, found.second]
     if count_faults:
         blamed = ~np.isnan(found.void.first_score)
-        with_games = np.concatenate([with_games, found.void.first[blamed], found.void.second[blamed]])
-    return identify_entrants(rosters, found, set(np.unique(with_games).tolist()))
+        sides += [found.void.first[blamed], found.void.second[blamed]]
+    games_of = sum(np.bincount(side, minlength=len(found.agents)) for side in sides)
+    return identify_entrants(rosters, found, set(np.flatnonzero(games_of).tolist()))
 
 
 def _rate(
@@ -154,9 +155,10 @@ def _rate(
     count_faults: bool,
 ) -> Standings:
     place = who.places(zip(found.agents, found.agent_ids, strict=True))
-    kept = evidence.is_rated
+    kept = np.flatnonzero(evidence.is_rated) if not evidence.is_rated.all() else slice(None)
     first, second, score = place[found.first[kept]], place[found.second[kept]], found.first_score[kept]
-    lost_by_forfeit = np.where(score > 0.5, second, first)[found.is_forfeit[kept]]
+    forfeited = np.flatnonzero(found.is_forfeit[kept])
+    lost_by_forfeit = np.where(score[forfeited] > 0.5, second[forfeited], first[forfeited])
     forfeits = np.bincount(lost_by_forfeit, minlength=len(who.entrants)).tolist()
     columns = GameColumns(
         first_agent=first, second_agent=second, first_score=score, pair=evidence.cluster[found.pair[kept]]

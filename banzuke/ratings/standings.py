@@ -80,6 +80,34 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Each against each of the m rated agents, in the order of the rows."""
+
+    agents: tuple[str, ...]
+    elo: Floats
+    """[m] ratings."""
+    errors: Floats
+    """[m, m] standard errors in Elo of the differences; the diagonal is 0."""
+
+    def superiority(self) -> Floats:
+        """[m, m] chance, 0 to 1, of the row's agent being stronger than the column's; one half on the diagonal."""
+        certain = np.where(self.errors > 0.0, self.errors, 1.0)
+        return np.asarray(ndtr((self.elo[:, None] - self.elo) / certain))
+
+    def each(self) -> tuple[Difference, ...]:
+        """Every two agents once, the one ranked higher first: half a million of a thousand agents."""
+        above, below = np.triu_indices(len(self.agents), k=1)
+        elo = self.elo[above] - self.elo[below]
+        half_width = normal_quantile() * self.errors[above, below]
+        los = self.superiority()[above, below]
+        columns = (above, below, elo, elo - half_width, elo + half_width, los)
+        return tuple(
+            Difference(agent=self.agents[agent], versus=self.agents[versus], elo=elo, low=low, high=high, los=los)
+            for agent, versus, elo, low, high, los in zip(*(column.tolist() for column in columns), strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crosstable:
     """Each against each, n agents in the order of the rows."""
 
@@ -96,8 +124,7 @@ class Standings:
 
     rows: tuple[StandingRow, ...]
     """By rank; unrated agents last, by name."""
-    differences: tuple[Difference, ...]
-    """Every pair of rated agents once, the one ranked higher first."""
+    matrix: Differences
     crosstable: Crosstable
     warnings: tuple[str, ...]
     """One line each. What this module cannot know (identical games, say) the caller adds."""
@@ -108,6 +135,11 @@ class Standings:
     first_move_high: float | None
     draw_rate: float | None
     """Share of draws, 0 to 1, between equally strong agents; None without a rated game."""
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Every two rated agents once, the one ranked higher first; made when asked for."""
+        return self.matrix.each()
 
 
 def compute_standings(
@@ -158,7 +190,7 @@ def compute_standings(
     first_move_low, first_move_high = rated.first_move_interval()
     return Standings(
         rows=tuple(rows),
-        differences=_differences(rated),
+        matrix=_differences(rated),
         crosstable=_crosstable(entrants, counts, ranked + unrated),
         warnings=(*warnings, *_warnings(rated, sum(len(pool) for pool in pools), apart)),
         first_move_elo=rated.fitted.first_move_elo,
@@ -196,7 +228,7 @@ def _without_ratings(entrants: Sequence[Entrant], counts: Tally, warnings: list[
     nothing = _Figures.of(np.zeros(3, dtype=np.int64))
     return Standings(
         rows=tuple(_unrated_row(rank, entrants[index], nothing, "") for rank, index in enumerate(listed)),
-        differences=(),
+        matrix=Differences(agents=(), elo=np.zeros(0), errors=np.zeros((0, 0))),
         crosstable=_crosstable(entrants, counts, listed),
         warnings=tuple(warnings),
         first_move_elo=None,
@@ -392,17 +424,12 @@ def _unrated_row(rank: int, entrant: Entrant, figures: _Figures, apart: str) -> 
     )
 
 
-def _differences(rated: _RatedPool) -> tuple[Difference, ...]:
+def _differences(rated: _RatedPool) -> Differences:
     order = np.array(rated.order)
-    above, below = np.triu_indices(len(order), k=1)
-    stronger, weaker = order[above], order[below]
-    elo = rated.elo[stronger] - rated.elo[weaker]
-    errors = rated.difference_errors[stronger, weaker]
-    half_width = normal_quantile() * errors
-    columns = (stronger, weaker, elo, elo - half_width, elo + half_width, ndtr(elo / errors))
-    return tuple(
-        Difference(agent=rated.names[agent], versus=rated.names[versus], elo=elo, low=low, high=high, los=los)
-        for agent, versus, elo, low, high, los in zip(*(column.tolist() for column in columns), strict=True)
+    return Differences(
+        agents=tuple(rated.names[position] for position in rated.order),
+        elo=rated.elo[order],
+        errors=rated.difference_errors[np.ix_(order, order)],
     )
 
 
