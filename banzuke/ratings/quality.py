@@ -278,10 +278,10 @@ def _concentrated_failures(agents: Sequence[str], failures: Failures, attempts: 
 
 
 def _failures_when_behind(agents: Sequence[str], games: GamesLookedAt, failures: Failures) -> Iterator[str]:
-    """Null: the agent fails at any moment, so behind as often as it fails to win, or a quarter of the time (binomial).
+    """Null: the agent fails at any moment, so behind as often as it loses points, or a quarter of the time (binomial).
 
-    Someone who stands at -300 at a moment taken at random does so more rarely than he goes without a win, so the test
-    errs to the side of silence.
+    At a moment taken at random it stands at -300 more rarely than that, since games begin even: the test errs to the
+    side of silence.
     """
     is_known = ~np.isnan(failures.eval_cp)
     known = _counts(failures.agent[is_known], len(agents))
@@ -289,16 +289,16 @@ def _failures_when_behind(agents: Sequence[str], games: GamesLookedAt, failures:
     if behind.max(initial=0) < _FEWEST_FAILURES:
         return
     played = _counts(np.concatenate([games.first, games.second]), len(agents))
-    won = _counts(games.first[games.first_score == 1.0], len(agents))
-    won += _counts(games.second[games.first_score == 0.0], len(agents))
-    chance = np.maximum(1.0 - won / np.maximum(played, 1), _LEAST_BEHIND_SHARE)
+    points = np.bincount(games.first, weights=games.first_score, minlength=len(agents))
+    points += np.bincount(games.second, weights=1.0 - games.first_score, minlength=len(agents))
+    chance = np.maximum(1.0 - points / np.maximum(played, 1), _LEAST_BEHIND_SHARE)
     tail = _binomial_tail(behind, known, chance)
     found = np.flatnonzero((tail * len(agents) < ALPHA) & (behind >= _FEWEST_FAILURES))
     yield from _few(
         [
             f"{agents[index]} was behind in {behind[index]} of the {known[index]} games that failed by its fault and "
-            f"had a score, and goes without a win in only {100.0 * chance[index]:.0f} %: it would gain by having them "
-            "played again; read the standings with --count-faults too"
+            f"had a score, but loses at most {100.0 * chance[index]:.0f} % of the points otherwise: it would gain by "
+            "having them played again; read the standings with --count-faults too"
             for index in found[np.argsort(tail[found])].tolist()
         ]
     )

@@ -1,0 +1,176 @@
+"""What of several runs is further evidence."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from banzuke.ratings.repetition import LARGEST_CLUSTER, OpeningColumns, are_alike, opening_clusters, repeats
+from banzuke.ratings.scores import GameColumns
+from banzuke.ratings.standings import Entrant, Standings, compute_standings
+
+Game = tuple[int, int, int, int, int]
+"""Run, first agent, second agent, opening, course."""
+
+
+def columns_of(games: list[Game]) -> tuple[OpeningColumns, np.ndarray]:
+    """The games as columns, and their courses."""
+    table = np.array(games, dtype=np.int64).reshape(-1, 5)
+    run, first, second, opening, course = table.T
+    return OpeningColumns(run=run, first=first, second=second, opening=opening), course
+
+
+def counted(games: list[Game]) -> list[Game]:
+    """The games that are rated, sorted."""
+    columns, course = columns_of(games)
+    is_repeat = repeats(columns, course)
+    return sorted(game for game, left_out in zip(games, is_repeat.tolist(), strict=True) if not left_out)
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> list[Game]:
+    """Games of three agents in up to four runs, some of them the same."""
+    game = st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 2), st.integers(0, 3), st.integers(0, 1))
+    return [
+        (run, first, (first + step) % 3, opening, course)
+        for run, first, step, opening, course in draw(st.lists(game, max_size=25))
+    ]
+
+
+def plainly(games: list[Game]) -> Counter[tuple[int, int, int, int]]:
+    """How often each course (with agents, sides and opening) counts, worked out game by game."""
+    by_cell: dict[tuple[int, int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for run, first, second, opening, course in games:
+        by_cell[first, second, opening][run].append(course)
+    shared = {cell: runs for cell, runs in by_cell.items() if len(runs) > 1}
+    torn = {
+        frozenset(cell[:2]) for cell, runs in shared.items() if len({way for ways in runs.values() for way in ways}) > 1
+    }
+    counts: Counter[tuple[int, int, int, int]] = Counter()
+    for cell, runs in by_cell.items():
+        once = cell in shared and frozenset(cell[:2]) not in torn
+        for ways in [max(runs.values(), key=len)] if once else runs.values():
+            counts.update((*cell, way) for way in ways)
+    return counts
+
+
+@given(stores())
+def test_what_counts_is_what_plain_python_counts(games: list[Game]) -> None:
+    """Of every course as many games count as going through them one by one says."""
+    found = Counter((first, second, opening, course) for _, first, second, opening, course in counted(games))
+
+    assert plainly(games) == found
+
+
+@given(stores(), st.randoms(use_true_random=False))
+def test_the_order_of_games_does_not_matter(games: list[Game], chance: object) -> None:
+    """Shuffled games give the same selection."""
+    shuffled = list(games)
+    chance.shuffle(shuffled)  # type: ignore[attr-defined] - a random.Random
+
+    assert counted(games) == counted(shuffled)
+
+
+@given(stores())
+def test_a_single_run_counts_whole(games: list[Game]) -> None:
+    """Nothing of one run is left out, however often it repeats itself."""
+    one = [(0, *game[1:]) for game in games]
+
+    assert sorted(one) == counted(one)
+
+
+def test_a_game_that_went_differently_lets_all_count() -> None:
+    """Agents that once played a shared opening in two ways are not deterministic: each of their games is evidence."""
+    alike = [(run, 0, 1, opening, 7) for run in (0, 1) for opening in range(5)]
+    others = [(run, 0, 2, opening, 7) for run in (0, 1) for opening in range(5)]
+
+    assert 5 == len(counted(alike))
+    torn = [*alike, (0, 1, 0, 9, 7), (1, 1, 0, 9, 8), *others]
+    assert 12 + 5 == len(counted(torn))
+
+
+def test_kept_is_the_oldest_run_that_has_most() -> None:
+    """Two games of one run outweigh one of an older; of equals the older run's stay."""
+    games = [(0, 0, 1, 0, 7), (1, 0, 1, 0, 7), (1, 0, 1, 0, 7), (1, 0, 1, 1, 7), (2, 0, 1, 1, 7)]
+
+    assert [(1, 0, 1, 0, 7), (1, 0, 1, 0, 7), (1, 0, 1, 1, 7)] == counted(games)
+
+
+def test_nothing_shared_is_nothing_alike() -> None:
+    """Where no opening is shared there is nothing to be compared, and no moves need be read."""
+    columns, course = columns_of([(0, 0, 1, 0, 7), (1, 0, 1, 1, 7), (1, 0, 2, 0, 7)])
+
+    assert not are_alike(columns, course).any()
+
+
+def test_games_of_one_opening_are_one_cluster_until_it_is_full() -> None:
+    """A cluster is two agents and an opening, either side first; no more games than ratings take of a pair."""
+    many = [(run, run % 2, 1 - run % 2, 0, run) for run in range(2 * LARGEST_CLUSTER + 1)]
+    columns, _ = columns_of([*many, (0, 0, 1, 1, 0), (0, 0, 2, 0, 0)])
+
+    clusters = opening_clusters(columns)
+
+    sizes = np.bincount(clusters)
+    assert [1, 1, 1, LARGEST_CLUSTER, LARGEST_CLUSTER] == sorted(sizes.tolist())
+    assert clusters[0] == clusters[LARGEST_CLUSTER - 1] != clusters[LARGEST_CLUSTER]
+
+
+def rated(games: list[tuple[Game, float]]) -> Standings:
+    """Standings of the games that count, clustered by opening."""
+    columns, course = columns_of([game for game, _ in games])
+    kept = ~repeats(columns, course)
+    return compute_standings(
+        entrants=[Entrant(agent=name, agent_id=name) for name in "abc"],
+        games=GameColumns(
+            first_agent=columns.first[kept],
+            second_agent=columns.second[kept],
+            first_score=np.array([score for _, score in games])[kept],
+            pair=opening_clusters(columns)[kept],
+        ),
+        anchor="a",
+    )
+
+
+def a_run(seed: int, run: int, *, openings_from: int = 0) -> list[tuple[Game, float]]:
+    """Three agents, twenty openings each encounter, both ways."""
+    chance = np.random.default_rng(seed)
+    return [
+        ((run, first, second, opening, int(chance.integers(2**60))), float(chance.integers(3)) / 2)
+        for low, high in ((0, 1), (0, 2), (1, 2))
+        for opening in range(openings_from, openings_from + 20)
+        for first, second in ((low, high), (high, low))
+    ]
+
+
+def test_a_run_with_its_copy_is_rated_as_the_run() -> None:
+    """The same games of deterministic agents once more change no figure, whichever run is the older."""
+    run = a_run(1, 1)
+    copy = [((0, *game[1:]), score) for game, score in run]
+
+    assert rated(run).rows == rated([*run, *copy]).rows == rated([*copy, *run]).rows
+
+
+def test_copies_that_are_not_recognised_do_not_shorten_intervals() -> None:
+    """Where one game differs all count, and a cluster that is there twice makes no interval much shorter."""
+    run = a_run(2, 0)
+    copy = [((1, *game[1:]), score) for game, score in run]
+    for place in (0, 40, 80):  # one game of each encounter
+        (_, first, second, opening, course), score = copy[place]
+        copy[place] = ((1, first, second, opening, course + 1), score)
+    new = a_run(3, 1, openings_from=100)
+
+    alone, with_copy, with_new = (rated(games) for games in (run, [*run, *copy], [*run, *new]))
+
+    def width(standings: Standings) -> float:
+        row = next(row for row in standings.rows if row.agent == "b")
+        assert row.elo_low is not None
+        assert row.elo_high is not None
+        return row.elo_high - row.elo_low
+
+    assert 240 == sum(row.games for row in with_copy.rows) / 2 == sum(row.games for row in with_new.rows) / 2
+    assert width(with_copy) == pytest.approx(width(alone), rel=0.02)
+    assert width(with_new) < 0.85 * width(alone)
