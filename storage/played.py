@@ -61,6 +61,7 @@ class PlayedGames:
     """1 for a win of ``first``, 0.5 for a draw, 0."""
     opening: NDArray[np.int64]
     """Index into ``openings``."""
+    seed: NDArray[np.int64]
     ending: NDArray[np.int64]
     """Equal for games with the same length, winner and termination: what need not be compared move by move."""
     is_time_forfeit: NDArray[np.bool_]
@@ -99,6 +100,7 @@ def played_games(store: GameStore, run_ids: Iterable[str]) -> PlayedGames:
         second=joined["second"],
         first_score=0.5 * winner,
         opening=opening.astype(np.int64),
+        seed=joined["seed"],
         ending=3 * (len(words) * joined["plies"] + joined["termination"]) + winner,
         is_time_forfeit=joined["termination"] == words.get(Termination.TIME_FORFEIT.value, -1),
         attempts=np.sum([np.pad(run.attempts, (0, len(agents) - len(run.attempts))) for run in runs], axis=0),
@@ -118,12 +120,12 @@ class _RunColumns:
 
 def _read_run(store: GameStore, run_id: str, numbering: AgentNumbering, words: dict[str, int]) -> _RunColumns:
     texts = ("opening_id", "termination")
-    attempts = numbering.numbered(numbered_attempts(store, run_id, ("plies", *texts), texts).table)
+    attempts = numbering.numbered(numbered_attempts(store, run_id, ("plies", "seed", *texts), texts).table)
     for name in texts:
         attempts = attempts.drop_columns([name]).append_column(name, pa.array(_word_numbers(attempts[name], words)))
     rows = counting_rows(attempts)
     order = np.argsort(rows["game_no"].to_numpy(), kind="stable")
-    names = ("game_no", "pair_no", "plies", *Side, *texts)
+    names = ("game_no", "pair_no", "plies", "seed", *Side, *texts)
     columns = {str(name): rows[name].to_numpy().astype(np.int64)[order] for name in names}
     won, lost = (says(rows, "winner", side).astype(np.int64) for side in Side)
     columns["winner"] = (1 + won - lost)[order]

@@ -63,7 +63,11 @@ def evidence_of(
     age = np.array([by_age.index(run_id) for run_id in run_ids])
     place = who.places(played.agents)
     columns = OpeningColumns(
-        run=age[played.run], first=place[played.first], second=place[played.second], opening=played.opening
+        run=age[played.run],
+        first=place[played.first],
+        second=place[played.second],
+        opening=played.opening,
+        seed=played.seed,
     )
     is_repeat = _repeats(games, list(run_ids), played, columns)
     numbers = 1 + int(max(found.game_no.max(initial=0), played.game_no.max(initial=0)))
@@ -119,7 +123,7 @@ def _warnings(who: Entrants, columns: OpeningColumns, is_repeat: NDArray[np.bool
     example = np.flatnonzero(is_repeat & (columns.encounters == encounter[counts.argmax()]))[0]
     repeated = (
         f"{int(is_repeat.sum())} games are the same as one of another run, move by move, of agents that never played a "
-        f"shared opening in two ways, and are not counted again (most often {names[columns.first[example]]} and "
-        f"{names[columns.second[example]]}: {counts.max()})"
+        f"shared opening (or seed) in two ways, and are not counted again (most often "
+        f"{names[columns.first[example]]} and {names[columns.second[example]]}: {counts.max()})"
     )
     return [line, repeated]

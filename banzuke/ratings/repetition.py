@@ -8,10 +8,11 @@ which favour whom they favour. Hence, when several runs are rated together (one 
   that is clustered so (``bradley_terry``) does not get shorter by copies: a cluster that is there twice has twice the
   information and four times the variance of its residual.
 - **Between agents that are seen to be deterministic, a game counts once.** They are if every opening that they played
-  on the same sides in several runs went the same way in all of them. Without this, copies would still outweigh
-  everything else that is known of the two. Where a single such game went differently, chance has a hand in all of
-  them, every game is a draw from the same urn, and to leave out the equal ones would favour what is rare: then all
-  of them count.
+  on the same sides in several runs went the same way in all of them; or else, if every opening did that they played
+  with the same seed (agents that draw lots draw them from the game's seed, a network that samples its moves, say).
+  Without this, copies would still outweigh everything else that is known of the two. Where a single such game went
+  differently, chance has a hand in all of them, every game is a draw from the same urn, and to leave out the equal ones
+  would favour what is rare: then all of them count.
 
 A game counts as often as it was played in the run that has it most often, so that rating a run together with its own
 copy is rating the run.
@@ -43,6 +44,8 @@ class OpeningColumns:
     second: Integers
     opening: Integers
     """Number of the opening."""
+    seed: Integers
+    """The game's seed."""
 
     @property
     def encounters(self) -> Integers:
@@ -51,14 +54,17 @@ class OpeningColumns:
         keys = np.minimum(self.first, self.second) * agents + np.maximum(self.first, self.second)
         return _codes(keys)
 
-    @property
-    def cells(self) -> Integers:
-        """Equal for games of the same two agents on the same sides from the same opening."""
-        return _codes(2 * self.clusters() + (self.first > self.second))
-
     def clusters(self) -> Integers:
         """Equal for games of the same two agents from the same opening, either side first."""
         return _codes(self.encounters * (1 + self.opening.max(initial=0)) + self.opening)
+
+    def cells(self, *, seeded: bool = False) -> Integers:
+        """Equal for games of the same two agents on the same sides from the same opening (and with the same seed)."""
+        cells = _codes(2 * self.clusters() + (self.first > self.second))
+        if not seeded:
+            return cells
+        seeds = _codes(self.seed)
+        return _codes(cells * (1 + seeds.max(initial=0)) + seeds)
 
 
 def opening_clusters(games: OpeningColumns) -> Integers:
@@ -74,12 +80,12 @@ def opening_clusters(games: OpeningColumns) -> Integers:
 
 def shared_by_runs(games: OpeningColumns) -> Booleans:
     """(games,) whether another run has a game of the same agents on the same sides from the same opening."""
-    cells = games.cells
+    cells = games.cells()
     return np.asarray(_are_shared(cells, games.run)[cells])
 
 
 def are_alike(games: OpeningColumns, course: Integers) -> Booleans:
-    """(games,) whether the game is of an encounter whose every opening went the same way in all runs that share it.
+    """(games,) whether the game is of an encounter of agents that are seen to be deterministic, if need be by seed.
 
     Args:
         games: the games.
@@ -88,13 +94,7 @@ def are_alike(games: OpeningColumns, course: Integers) -> Booleans:
 
     False where no opening is shared.
     """
-    cells, encounters = games.cells, games.encounters
-    is_shared = _are_shared(cells, games.run)[cells]
-    _, leaders = np.unique(cells, return_index=True)
-    is_torn = is_shared & (course != course[leaders][cells])
-    shares = np.bincount(encounters, weights=is_shared) > 0
-    tears = np.bincount(encounters, weights=is_torn) > 0
-    return np.asarray((shares & ~tears)[encounters])
+    return np.asarray(_alike(games, games.cells(), course) | _alike(games, games.cells(seeded=True), course))
 
 
 def repeats(games: OpeningColumns, course: Integers) -> Booleans:
@@ -106,18 +106,38 @@ def repeats(games: OpeningColumns, course: Integers) -> Booleans:
         games: the games.
         course: as for :func:`are_alike`.
     """
-    cells = games.cells
-    is_candidate = are_alike(games, course) & _are_shared(cells, games.run)[cells]
-    if not is_candidate.any():
-        return is_candidate
-    runs = 1 + int(games.run.max())
-    in_run, counts = np.unique(cells[is_candidate] * runs + games.run[is_candidate], return_counts=True)
-    cell, run = np.divmod(in_run, runs)
-    order = np.lexsort((run, -counts, cell))
+    by_opening, by_seed = games.cells(), games.cells(seeded=True)
+    whatever_the_seed = _alike(games, by_opening, course)
+    for_each_seed = _alike(games, by_seed, course) & ~whatever_the_seed
+    return np.asarray(
+        _had_by_another_run(games.run, by_opening, whatever_the_seed)
+        | _had_by_another_run(games.run, by_seed, for_each_seed)
+    )
+
+
+def _alike(games: OpeningColumns, cells: Integers, course: Integers) -> Booleans:
+    """(games,) whether each cell of the game's encounter that runs share went one way, and there is such a cell."""
+    encounters = games.encounters
+    is_shared = _are_shared(cells, games.run)[cells]
+    _, leaders = np.unique(cells, return_index=True)
+    is_torn = is_shared & (course != course[leaders][cells])
+    shares = np.bincount(encounters, weights=is_shared) > 0
+    tears = np.bincount(encounters, weights=is_torn) > 0
+    return np.asarray((shares & ~tears)[encounters])
+
+
+def _had_by_another_run(run: Integers, cells: Integers, is_looked_at: Booleans) -> Booleans:
+    """(games,) those looked at, but for each cell those of the run that has most of it, or is the oldest of such."""
+    if not is_looked_at.any():
+        return is_looked_at
+    runs = 1 + int(run.max())
+    in_run, counts = np.unique(cells[is_looked_at] * runs + run[is_looked_at], return_counts=True)
+    cell, run_of = np.divmod(in_run, runs)
+    order = np.lexsort((run_of, -counts, cell))
     keeper = np.full(1 + int(cells.max()), -1, dtype=np.int64)
     _, leaders = np.unique(cell[order], return_index=True)
-    keeper[cell[order][leaders]] = run[order][leaders]
-    return np.asarray(is_candidate & (keeper[cells] != games.run))
+    keeper[cell[order][leaders]] = run_of[order][leaders]
+    return np.asarray(is_looked_at & (keeper[cells] != run))
 
 
 def _are_shared(cells: Integers, run: Integers) -> Booleans:
