@@ -23,18 +23,15 @@ class Evidence:
     """(games of ``CountingGames``,)"""
     cluster: NDArray[np.int64]
     """By pair of ``CountingGames``: equal for pairs that are one cluster."""
-    is_repeat: NDArray[np.bool_]
-    """(games of ``PlayedGames``,) what is not rated because another run has it."""
     warnings: tuple[str, ...]
 
 
-def all_evidence(found: CountingGames, played: PlayedGames | None = None) -> Evidence:
+def all_evidence(found: CountingGames) -> Evidence:
     """Every game, clustered by pair: what one run is."""
     pairs = 1 + max(found.pair.max(initial=-1), found.void.pair.max(initial=-1))
     return Evidence(
         is_rated=np.ones(len(found.first), dtype=bool),
         cluster=np.arange(pairs),
-        is_repeat=np.zeros(0 if played is None else len(played.first), dtype=bool),
         warnings=(),
     )
 
@@ -57,7 +54,7 @@ def evidence_of(
         played: their games.
         found: the same, read later.
     """
-    whole = all_evidence(found, played)
+    whole = all_evidence(found)
     if len(run_ids) == 1:
         return whole
     age = np.array([by_age.index(run_id) for run_id in run_ids])
@@ -83,9 +80,7 @@ def evidence_of(
     cluster[found.pair[here]] = clusters[there]
     is_rated = whole.is_rated.copy()
     is_rated[here] = ~is_repeat[there]
-    return Evidence(
-        is_rated=is_rated, cluster=cluster, is_repeat=is_repeat, warnings=tuple(_warnings(who, columns, is_repeat))
-    )
+    return Evidence(is_rated=is_rated, cluster=cluster, warnings=tuple(_warnings(who, columns, is_repeat)))
 
 
 def _repeats(

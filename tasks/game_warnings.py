@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from banzuke.ratings.quality import Failures, FirstMove, GamesLookedAt, quality_warnings
 from banzuke.ratings.standings import Standings
@@ -48,18 +47,14 @@ def identical_warnings(games: GameStore, run_ids: Sequence[str], total: int) -> 
     return [line]
 
 
-def quality_of(rated: Standings, who: Entrants, played: PlayedGames, is_repeat: NDArray[np.bool_]) -> list[str]:
-    """What ``banzuke.ratings.quality`` finds.
+def quality_of(rated: Standings, who: Entrants, played: PlayedGames) -> list[str]:
+    """What ``banzuke.ratings.quality`` finds in all games, those that were not counted again included.
 
-    Args:
-        rated: the ratings of the games.
-        who: their agents.
-        played: the games.
-        is_repeat: (games,) those that were not counted again.
+    Its tests that ask how games went take those of one opening together, as the intervals do.
     """
     place = who.places(played.agents)
     first, second = place[played.first], place[played.second]
-    kept = ~is_repeat & (first >= 0) & (second >= 0)
+    kept = (first >= 0) & (second >= 0)
     at_fault = place[played.faulty.agent]
     attempts = np.zeros(len(who.entrants), dtype=np.int64)
     np.add.at(attempts, place[place >= 0], played.attempts[place >= 0])

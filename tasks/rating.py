@@ -95,7 +95,7 @@ def rate_runs(
         *damage_warnings(found.damaged),
         *evidence.warnings,
         *identical_warnings(games, list(documents), len(found.first)),
-        *quality_of(rated, who, played, evidence.is_repeat),
+        *quality_of(rated, who, played),
     ]
     return JointRating(
         standings=replace(rated, warnings=tuple(warnings)),
