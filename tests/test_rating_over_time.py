@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from several_runs import BEGUN, play
-from test_store_schemas import void_record
+from test_store_schemas import game_record, void_record
 
 from banzuke.errors import CorruptPartError, SpecError, UnknownRunError
 from banzuke.outcome import Side
@@ -225,3 +225,29 @@ def test_repeats_within_a_run_count_and_are_said(store: GameStore) -> None:
     assert [6, 6] == [row.games for row in rated.standings.rows]
     (line,) = warned(rated, "repeat")
     assert line.startswith("2 of 6 games repeat an earlier one of their run move by move")
+
+
+def test_what_is_wrong_with_the_games_is_said(store: GameStore) -> None:
+    """Pairs without their second game, and failures of one agent where it was losing, stand in the warnings."""
+    play(store, "a", OLD, openings=range(20), anchor="anchor")
+    epoch = {
+        "first_agent": "anchor",
+        "second_agent": "epoch-1",
+        "first_agent_id": "a" * 16,
+        "second_agent_id": "c" * 16,
+    }
+    failed = [
+        void_record("a", 1000 + 2 * number, fault=Side.SECOND, evals=(None, None, 900, None), **epoch)
+        for number in range(20)
+    ]
+    alone = [game_record("a", 2000 + 2 * number, opening_id=f"o-{100 + number}", **epoch) for number in range(3)]
+    store.record("a", [*failed, *alone])
+
+    lines = rate_runs(store, ["a"]).standings.warnings
+
+    assert [
+        "3 of 63 opening pairs have results on one side only (3 of them of anchor, 1 from opening o-100): who had the "
+        "better side there gained by it; banzuke backfill plays the other games"
+    ] == [line for line in lines if "one side only" in line]
+    assert 1 == sum(line.startswith("epoch-1 was at fault for 20 of 20 games that failed") for line in lines)
+    assert 1 == sum(line.startswith("epoch-1 was behind in 20 of the 20 games that failed") for line in lines)
