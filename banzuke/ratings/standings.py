@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from banzuke.errors import RatingError
-from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, Booleans, BradleyTerryFit, connected_pools, fit
+from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, BradleyTerryFit, fit
 from banzuke.ratings.elo import likelihood_of_superiority, normal_quantile
+from banzuke.ratings.existence import Booleans, connected_pools
 from banzuke.ratings.scores import DRAW, LOSS, WIN, Floats, GameColumns, Integers, Tally, tally
 
 if TYPE_CHECKING:
@@ -454,8 +455,10 @@ def _warnings(rated: _RatedPool, playing: int, apart: str) -> list[str]:
     if playing > len(rated.names):
         warnings.append(f"{playing - len(rated.names)} agents played but no chain of games connects them to {apart}")
     if rated.fitted.first_move_elo is None:
+        among = " among agents that took points from each other" if rated.fitted.divided.any() else ""
         warnings.append(
-            "sides were never swapped, so that a first-move advantage cannot be told from the ratings: none is assumed"
+            f"sides were never swapped{among}, so that a first-move advantage cannot be told from the ratings: "
+            "none is assumed"
         )
     if rated.fitted.virtual_draws.any():
         warnings.append(f"{int(rated.fitted.virtual_draws.sum())} encounters were given one virtual draw (see reason)")
