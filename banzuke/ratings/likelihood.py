@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -182,4 +182,5 @@ def relative_to_mean(values: Floats, group: Integers) -> Floats:
         return np.asarray(values - values.mean(axis=0))
     share = 1.0 / np.bincount(group)[group]
     averaging = csr_array((share, (group, np.arange(len(group)))), shape=(groups, len(group)))
-    return np.asarray(values - (averaging @ values)[group])
+    means: Any = averaging @ values
+    return np.asarray(values - means[group])
