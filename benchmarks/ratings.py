@@ -129,8 +129,8 @@ def sprt(arguments: argparse.Namespace) -> None:
                     f"{100 * found.accepted_h0:.1f}",
                     f"{found.median_pairs:.0f}",
                     f"{found.mean_pairs:.0f}",
-                    f"{found.plain_median_error:+.2f}",
-                    f"{found.corrected_median_error:+.2f}",
+                    _signed(found.plain_median_error),
+                    _signed(found.corrected_median_error),
                     f"{100 * found.corrected_too_high:.1f}",
                     f"{100 * found.corrected_coverage:.1f}",
                 ]
@@ -221,6 +221,10 @@ def rate(uri: str) -> None:
     ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEGABYTE
     print(json.dumps({"seconds": seconds, "peak": peak, "rated": len(widths), "widest": max(widths)}))
+
+
+def _signed(figure: float) -> str:
+    return "none" if np.isnan(figure) else f"{figure:+.2f}"
 
 
 def _row(cells: Sequence[str]) -> None:

@@ -285,6 +285,19 @@ def test_sides_never_swapped_are_warned_of() -> None:
     assert "sides were never swapped" in sheet.warnings[0]
 
 
+def test_the_matrix_says_what_the_differences_say() -> None:
+    """Each against each: differences by rank, no error with oneself, and chances that add up to one."""
+    sheet = standings_of("abc", three_agents(), anchor="c")
+
+    matrix, chances = sheet.matrix, sheet.matrix.superiority()
+    assert matrix.agents == ("a", "b", "c")
+    assert [matrix.elo[0] - matrix.elo[1], chances[0, 1]] == pytest.approx(
+        [sheet.differences[0].elo, sheet.differences[0].los]
+    )
+    assert np.diagonal(matrix.errors).tolist() == [0.0, 0.0, 0.0]
+    assert chances + chances.T == pytest.approx(np.ones((3, 3)))
+
+
 def test_crosstable_is_in_the_order_of_the_rows() -> None:
     """Points and games of each against each; a row's points add up to its score."""
     games = three_agents() + pairs_of("y", "x", [(1.0, 0.5)], start=500)
