@@ -103,7 +103,7 @@ def test_a_still_void_game_counts_against_who_was_at_fault_last(store: GameStore
 
 
 def test_an_attempt_in_two_files_is_rated_once(store: GameStore, tmp_path: Path) -> None:
-    """Where a compaction was interrupted, a row in its part and in the merged file is one result or one void attempt."""
+    """Where a compaction was interrupted, a row in its part and in the merged file is one result or one void try."""
     record(store, "nightly", [game_record(game_no=0, **DRAW), void_record(game_no=1)])
     record(store, "nightly", [game_record(game_no=2), void_record(game_no=1, attempt=2)])
     parts = {path: path.read_bytes() for path in (tmp_path / "store/games/nightly").iterdir()}
