@@ -235,6 +235,24 @@ def test_a_perfect_score_says_what_was_added() -> None:
     assert sheet.warnings == ("1 encounters were given one virtual draw (see reason)",)
 
 
+def test_a_group_placed_by_virtual_draws_says_so_in_every_row() -> None:
+    """Also who met nobody of the other group stands apart by virtual draws; the anchor's own group does not."""
+    games = pairs_of("a", "b", MIXED * 2) + pairs_of("c", "d", MIXED * 2, start=50)
+    games += pairs_of("b", "c", [(1.0, 1.0)] * 12, start=100)
+
+    sheet = standings_of("abcd", games, anchor="a")
+
+    reasons = {row.agent: row.reason for row in sheet.rows}
+    assert reasons == {
+        "a": None,
+        "b": "no finite distance to others (all points between groups of agents went one way): "
+        "one virtual draw added against c",
+        "c": "no finite distance to others (all points between groups of agents went one way): "
+        "one virtual draw added against b",
+        "d": "its distance to others rests on virtual draws of agents it is in a group with",
+    }
+
+
 def test_only_one_side_winning_says_so() -> None:
     """If moving first decides everything, nobody scored perfectly and the reason is another."""
     sheet = standings_of("ab", pairs_of("a", "b", [(1.0, 0.0)] * 12), anchor="a")
