@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from banzuke.errors import NoRatedGamesError, RatingError
-from banzuke.ratings.bradley_terry import BradleyTerryFit, fit
+from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, BradleyTerryFit, fit
 from banzuke.ratings.elo import ELO_PER_NAT, elo_from_score
 from banzuke.ratings.existence import connected_pools
 from banzuke.ratings.scores import GameColumns, tally
@@ -375,11 +375,11 @@ def test_few_pairs_are_not_trusted_with_their_spread() -> None:
 
 
 def test_many_identical_pairs_narrow_the_interval_but_never_to_nothing() -> None:
-    """Of the model's variance, pairs without spread keep ten over their number."""
+    """Of the model's variance, pairs without spread keep a share that their number takes away in proportion."""
     many = fit_of(pairs_of(0, 1, [(0.5, 0.5)] * 400), 2)
 
     model = ELO_PER_NAT * 4 * math.sqrt(0.25 / 800)
-    assert many.difference_errors()[0, 1] == pytest.approx(model * math.sqrt(10 / 400), rel=1e-9)
+    assert many.difference_errors()[0, 1] == pytest.approx(model * math.sqrt(TRUSTED_PAIRS / 400), rel=1e-9)
     assert many.difference_is_widened()[0, 1]
 
 

@@ -70,8 +70,11 @@ from banzuke.ratings.existence import (
 from banzuke.ratings.likelihood import Problem, curvature, inverse_information, maximise, relative_to_mean
 from banzuke.ratings.scores import Floats, Integers, Tally
 
-TRUSTED_PAIRS: Final = 10
+TRUSTED_PAIRS: Final = 5
 """Up to so many opening pairs, an agent's intervals are at least as wide as the model alone would make them.
+
+Measured: with ten, intervals of agents with 16 pairs that cancel each other held the truth in 99 of 100; with none,
+those of two agents with 5 pairs in 92.
 """
 
 _VISIBLE = 1.0 + 1e-9
