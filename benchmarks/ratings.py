@@ -124,7 +124,7 @@ def sprt(arguments: argparse.Namespace) -> None:
             _row(
                 [
                     f"{model}, {elo0:.0f} to {elo1:.0f}",
-                    f"{found.elo:.1f}",
+                    f"{round(found.elo, 6) + 0.0:.1f}",
                     f"{100 * found.accepted_h1:.1f}",
                     f"{100 * found.accepted_h0:.1f}",
                     f"{found.median_pairs:.0f}",
