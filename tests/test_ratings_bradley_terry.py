@@ -462,6 +462,39 @@ def test_a_perfect_scorer_is_placed_by_its_virtual_draws() -> None:
     assert 10.5 * expected.sum() == pytest.approx(3 * 20.5, abs=1e-6)
 
 
+def test_the_error_of_a_placed_agent_is_its_own_and_that_of_whom_it_met() -> None:
+    """Leaving out each pair of the others in turn, plus the variance of placing it: that is the covariance."""
+    elo = np.array([150.0, 0.0, -120.0])
+    others = simulated(np.random.default_rng(13), elo, pairs=40, draws=0.2, opposed=0.5, first_move=60.0)
+    # It met the strongest most, and always moving first, so that the first move's error is in its place too.
+    first, second = np.repeat([3, 3, 3], [6, 3, 1]), np.repeat([0, 1, 2], [6, 3, 1])
+
+    def fit_without(left_out: int) -> BradleyTerryFit:
+        kept = others.pair != left_out
+        return fit(
+            tally(
+                GameColumns(
+                    first_agent=np.concatenate((others.first_agent[kept], first)),
+                    second_agent=np.concatenate((others.second_agent[kept], second)),
+                    first_score=np.concatenate((others.first_score[kept], np.ones(10))),
+                    pair=np.concatenate((others.pair[kept], np.arange(1000, 1010))),
+                ),
+                4,
+            )
+        )
+
+    ours = fit_without(-1)
+
+    assert ours.group[3] not in ours.group[:3]
+    moved = np.array([fit_without(pair).elo - ours.elo for pair in np.unique(others.pair)])
+    games = np.array([[6.5, 0.5], [3.5, 0.5], [1.5, 0.5]])  # moving first and second, virtual draws included
+    logits = (ours.elo[3] - ours.elo[:3, None] + np.array([1, -1]) * (ours.first_move_elo or 0.0)) / ELO_PER_NAT
+    information = np.sum(games * expit(logits) * expit(-logits))
+    placed = np.array([-0.25, -0.25, -0.25, 0.75])
+    expected = moved.T @ moved + ELO_PER_NAT**2 / information * np.outer(placed, placed)
+    assert ours.covariance == pytest.approx(expected, rel=0.01, abs=2.0)
+
+
 def test_a_group_that_won_everything_against_another_is_bounded() -> None:
     """Two groups, mixed within, one winning all games between: only the games between need the remedy."""
     games = pairs_of(0, 1, WELL_MIXED) + pairs_of(2, 3, WELL_MIXED, start=50)
