@@ -23,16 +23,21 @@ def with_categories(table: pa.Table, columns: Iterable[str]) -> pa.Table:
 
 
 def category_codes(column: pa.ChunkedArray[Any]) -> NDArray[np.int32]:
-    """Numbers that are equal where the column's texts are; shape (rows,)."""
-    codes, _ = categories(column)
-    return codes
+    """Numbers that are equal where the column's texts are; shape (rows,). No text becomes a Python object."""
+    return _codes(_encoded(column))
 
 
 def categories(column: pa.ChunkedArray[Any]) -> tuple[NDArray[np.int32], list[str]]:
     """The column's texts as indices, shape (rows,), into the list of the distinct ones; -1 where there is none."""
-    encoded: Any = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    if not encoded.chunks:
-        return np.empty(0, dtype=np.int32), []
+    encoded = _encoded(column)
+    return _codes(encoded), encoded.chunks[0].dictionary.to_pylist() if encoded.chunks else []
+
+
+def _encoded(column: pa.ChunkedArray[Any]) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked dictionaries
+    return column.unify_dictionaries() if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+
+
+def _codes(encoded: Any) -> NDArray[np.int32]:  # noqa: ANN401 - see _encoded
     indices = [chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices for chunk in encoded.chunks]
-    codes = np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in indices])
-    return codes.astype(np.int32, copy=False), encoded.chunks[0].dictionary.to_pylist()
+    codes = [chunk.to_numpy(zero_copy_only=False) for chunk in indices]
+    return np.concatenate([np.empty(0, dtype=np.int32), *codes]).astype(np.int32, copy=False)

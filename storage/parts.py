@@ -317,10 +317,11 @@ class PartFile:
         kept = {*columns, "run_id", "attempt_id"} if each_once else {*columns, "run_id"}
         needed = [name for name in self._schema.names if name in kept]
         groups = range(self._file.num_row_groups)
-        # What is kept whole is read whole; wide columns that will be reduced, some thousand rows at a time.
+        # Wide rows, and columns that will be reduced, some thousand at a time; the few narrow ones that rate at once.
+        is_narrow = reduce is None and len(needed) < len(self._schema)
         read = (
             [self._file.read(columns=needed, use_threads=False)]
-            if reduce is None
+            if is_narrow
             else (self._file.read_row_group(group, columns=needed, use_threads=False) for group in groups)
         )
         pieces = []

@@ -246,12 +246,17 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 def _score_by_winner(games: pa.Table) -> NDArray[np.float64]:
-    return np.asarray(0.5 + 0.5 * says(games, "winner", Side.FIRST) - 0.5 * says(games, "winner", Side.SECOND))
+    return _by_side(games, "winner", first=1.0, second=0.0, neither=0.5)
 
 
 def _score_by_fault(void: pa.Table) -> NDArray[np.float64]:
-    is_first, is_second = says(void, "fault", Side.FIRST), says(void, "fault", Side.SECOND)
-    return np.where(is_first, 0.0, np.where(is_second, 1.0, np.nan))
+    return _by_side(void, "fault", first=0.0, second=1.0, neither=np.nan)
+
+
+def _by_side(table: pa.Table, name: str, *, first: float, second: float, neither: float) -> NDArray[np.float64]:
+    codes, words = categories(table[name])
+    value = {Side.FIRST.value: first, Side.SECOND.value: second}
+    return np.array([*(value[word] for word in words), neither])[codes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

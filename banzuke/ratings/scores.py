@@ -8,7 +8,7 @@ object is made per game.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -109,13 +109,23 @@ class Tally:
         """
         position = np.full(self.agents, -1, dtype=np.int64)
         position[members] = np.arange(len(members))
-        kept = (position[self.low] >= 0) & (position[self.high] >= 0)
+        kept = self.of_encounters((position[self.low] >= 0) & (position[self.high] >= 0))
+        return replace(kept, agents=len(members), low=position[kept.low], high=position[kept.high])
+
+    def of_encounters(self, kept: NDArray[np.bool_]) -> Tally:
+        """The games of some encounters, of the same agents.
+
+        Args:
+            kept: [E] which.
+        """
+        if kept.all():
+            return self
         encounter_position = np.cumsum(kept) - 1
         kept_patterns = kept[self.pattern_encounter]
         return Tally(
-            agents=len(members),
-            low=position[self.low[kept]],
-            high=position[self.high[kept]],
+            agents=self.agents,
+            low=self.low[kept],
+            high=self.high[kept],
             counts=self.counts[kept],
             pattern_encounter=encounter_position[self.pattern_encounter[kept_patterns]],
             pattern_counts=self.pattern_counts[kept_patterns],

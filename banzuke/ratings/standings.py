@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from banzuke.errors import RatingError
-from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, Booleans, BradleyTerryFit, connected_pools, fit
+from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, BradleyTerryFit, fit
 from banzuke.ratings.elo import likelihood_of_superiority, normal_quantile
+from banzuke.ratings.existence import Booleans, connected_pools
 from banzuke.ratings.scores import DRAW, LOSS, WIN, Floats, GameColumns, Integers, Tally, tally
 
 if TYPE_CHECKING:
@@ -273,11 +274,13 @@ class _RatedPool:
         fitted = fit(counts)
         names = [entrants[index].agent for index in members]
         difference_errors = fitted.difference_errors()
+        held = int(np.argmax(np.bincount(fitted.group)))
         if anchor_index is None:
             elo = fitted.elo + anchor_elo
             errors, widened, pairs = fitted.mean_errors(), fitted.mean_is_widened(), fitted.pairs
         else:
             anchor = int(np.searchsorted(members, anchor_index))
+            held = int(fitted.group[anchor])
             elo = fitted.elo - fitted.elo[anchor] + anchor_elo
             errors, widened = difference_errors[anchor], fitted.difference_is_widened()[anchor]
             pairs = np.minimum(fitted.pairs, fitted.pairs[anchor])
@@ -292,7 +295,7 @@ class _RatedPool:
             reasons=[
                 "; ".join(part for part in parts if part is not None) or None
                 for parts in zip(
-                    _virtual_draw_reasons(names, counts, fitted),
+                    _virtual_draw_reasons(names, counts, fitted, held),
                     _widening_reasons(pairs, widened),
                     (entrants[index].remark for index in members),
                     strict=True,
@@ -308,7 +311,8 @@ class _RatedPool:
         return self.fitted.first_move_elo - half_width, self.fitted.first_move_elo + half_width
 
 
-def _virtual_draw_reasons(names: list[str], counts: Tally, fitted: BradleyTerryFit) -> list[str | None]:
+def _virtual_draw_reasons(names: list[str], counts: Tally, fitted: BradleyTerryFit, held: int) -> list[str | None]:
+    """What virtual draws did to each agent; ``held`` is the group that the scale hangs on."""
     opponents: list[list[str]] = [[] for _ in names]
     divided = np.zeros(len(names), dtype=bool)
     for encounter in np.flatnonzero(fitted.virtual_draws):
@@ -317,22 +321,26 @@ def _virtual_draw_reasons(names: list[str], counts: Tally, fitted: BradleyTerryF
         opponents[high].append(names[low])
         divided[[low, high]] |= fitted.divided[encounter]
     return [
-        f"no finite estimate ({_cause(results, apart=apart)}): one virtual draw added against {_few(against)}"
+        f"{_lack(results, apart=apart)}: one virtual draw added against {_few(against)}"
         if against
         else None
-        for against, results, apart in zip(opponents, counts.results_by_agent.tolist(), divided.tolist(), strict=True)
+        if group == held
+        else "its distance to others rests on virtual draws of agents it is in a group with"
+        for against, results, apart, group in zip(
+            opponents, counts.results_by_agent.tolist(), divided.tolist(), fitted.group.tolist(), strict=True
+        )
     ]
 
 
-def _cause(results: list[int], *, apart: bool) -> str:
+def _lack(results: list[int], *, apart: bool) -> str:
     games = sum(results)
     if results[WIN] == games:
-        return "it won every game"
+        return "no finite estimate (it won every game)"
     if results[LOSS] == games:
-        return "it lost every game"
+        return "no finite estimate (it lost every game)"
     if apart:
-        return "all points between groups of agents went one way"
-    return "the results do not bound the first-move advantage"
+        return "no finite distance to others (all points between groups of agents went one way)"
+    return "no finite estimate (the results do not bound the first-move advantage)"
 
 
 def _few(names: list[str]) -> str:
@@ -454,8 +462,10 @@ def _warnings(rated: _RatedPool, playing: int, apart: str) -> list[str]:
     if playing > len(rated.names):
         warnings.append(f"{playing - len(rated.names)} agents played but no chain of games connects them to {apart}")
     if rated.fitted.first_move_elo is None:
+        among = " among agents that took points from each other" if rated.fitted.divided.any() else ""
         warnings.append(
-            "sides were never swapped, so that a first-move advantage cannot be told from the ratings: none is assumed"
+            f"sides were never swapped{among}, so that a first-move advantage cannot be told from the ratings: "
+            "none is assumed"
         )
     if rated.fitted.virtual_draws.any():
         warnings.append(f"{int(rated.fitted.virtual_draws.sum())} encounters were given one virtual draw (see reason)")
