@@ -245,9 +245,7 @@ def test_what_is_wrong_with_the_games_is_said(store: GameStore) -> None:
 
     lines = rate_runs(store, ["a"]).standings.warnings
 
-    assert [
-        "3 of 63 opening pairs have results on one side only (3 of them of anchor, 1 from opening o-100): who had the "
-        "better side there gained by it; banzuke backfill plays the other games"
-    ] == [line for line in lines if "one side only" in line]
+    (pairs,) = [line for line in lines if "one side only" in line]
+    assert pairs.startswith("3 of 63 opening pairs have results on one side only (3 of them of anchor, 1 from ")
     assert 1 == sum(line.startswith("epoch-1 was at fault for 20 of 20 games that failed") for line in lines)
     assert 1 == sum(line.startswith("epoch-1 was behind in 20 of the 20 games that failed") for line in lines)

@@ -11,8 +11,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from banzuke.ratings.bradley_terry import Booleans
-    from banzuke.ratings.scores import Integers
+    from banzuke.ratings.scores import Booleans, Integers
 
 _SHOWN = 3
 """Agents of a group that are named."""

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from banzuke.ratings.bradley_terry import Booleans
-    from banzuke.ratings.scores import Floats, Integers
+    from banzuke.ratings.scores import Booleans, Floats, Integers
 
 ALPHA: Final = 0.001
 """Chance that one kind of test speaks up about a fair tournament."""
