@@ -11,7 +11,8 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from banzuke.ratings.scores import Booleans, Integers
+    from banzuke.ratings.existence import Booleans
+    from banzuke.ratings.scores import Integers
 
 _SHOWN = 3
 """Agents of a group that are named."""

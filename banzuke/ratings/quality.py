@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from banzuke.ratings.scores import Booleans, Floats, Integers
+    from banzuke.ratings.existence import Booleans
+    from banzuke.ratings.scores import Floats, Integers
 
 ALPHA: Final = 0.001
 """Chance that one kind of test speaks up about a fair tournament."""

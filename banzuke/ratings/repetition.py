@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from banzuke.ratings.scores import Booleans, Integers
+    from banzuke.ratings.existence import Booleans
+    from banzuke.ratings.scores import Integers
 
 LARGEST_CLUSTER: Final = 1000
 """Games; a larger cluster is cut, oldest games first. ``scores.tally`` takes no pair of more than 1023."""
