@@ -152,10 +152,11 @@ def standings(
         ),
     ] = None,
     anchor: Annotated[
-        str | None, typer.Option("--anchor", metavar="NAME", help="Whose rating is fixed, instead of the run's anchor.")
+        str | None,
+        typer.Option("--anchor", metavar="NAME", help="Whose rating is fixed (at 0), instead of the run's anchor."),
     ] = None,
     anchor_elo: Annotated[
-        float | None, typer.Option("--anchor-elo", metavar="ELO", help="The anchor's rating, instead of the run's.")
+        float | None, typer.Option("--anchor-elo", metavar="ELO", help="At what rating the anchor is fixed.")
     ] = None,
     count_faults: Annotated[
         bool, typer.Option("--count-faults", help="A game still void counts as a loss of the side at fault.")

@@ -15,7 +15,7 @@ from storage.queries import identical_games
 from tasks.identities import Entrants
 
 MOST_GAMES_COMPARED = 1_000_000
-"""Of one run, move by move; a few dozen seconds."""
+"""Move by move, which takes some seconds for every hundred thousand."""
 
 
 def damage_warnings(damaged: Sequence[DamagedPart]) -> list[str]:

@@ -70,7 +70,7 @@ def rate_runs(
         run_ids: which runs.
         count_faults: whether a game that is still void counts as a loss of the side at fault.
         anchor: name of the agent whose rating is fixed; None for the first run's anchor.
-        anchor_elo: its rating; None for the first run's.
+        anchor_elo: its rating; None for the first run's, or 0 if that has another anchor.
 
     Raises:
         UnknownRunError: one of the runs is not in the store.
@@ -84,8 +84,10 @@ def rate_runs(
     rosters = {run_id: games.read_agents(run_id) for run_id in _by_age(documents)}
     who = _identify(list(rosters.values()), found, count_faults=count_faults)
     evidence = evidence_of(games, _by_age(documents), documents, who, played, found)
-    fixed = _chosen_anchor(who, anchor) if anchor is not None else _anchor(documents, rosters, who)
-    elo = _ratings(documents).anchor_elo if anchor_elo is None else anchor_elo
+    own = _anchor(documents, rosters, who)
+    fixed = own if anchor is None else _chosen_anchor(who, anchor)
+    own_elo = _ratings(documents).anchor_elo if fixed == own else 0.0
+    elo = own_elo if anchor_elo is None else anchor_elo
     rated = _rate(who, evidence, found, fixed, elo, count_faults=count_faults)
     if anchor is None:
         warnings += _anchor_warnings(documents, rosters, who, fixed)

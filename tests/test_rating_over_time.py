@@ -147,12 +147,15 @@ def test_the_first_runs_anchor_holds_for_all(store: GameStore) -> None:
 
 def test_an_anchor_of_choice(store: GameStore) -> None:
     """Any agent may be named, also as it was once called, with any rating; a name nobody has is refused."""
-    play(store, "old", OLD, day=-1, anchor="anchor")
+    play(store, "old", OLD, day=-1, anchor="anchor", anchor_elo=100)
     play(store, "new", {"anchor": "a" * 16, "best": "c" * 16}, anchor="anchor")
 
     rated = rate_runs(store, ["new", "old"], anchor="epoch-1", anchor_elo=1500.0)
 
     assert 1500.0 == next(row.elo for row in rated.standings.rows if row.agent == "best")
+    assert 0.0 == next(
+        row.elo for row in rate_runs(store, ["old"], anchor="epoch-2").standings.rows if row.agent == "epoch-2"
+    )
     assert 7.0 == next(
         row.elo for row in rate_runs(store, ["new"], anchor_elo=7.0).standings.rows if row.agent == "anchor"
     )
