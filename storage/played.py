@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,27 +44,35 @@ class FaultyGames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What tells whether two games can be the same game twice; shapes (games,)."""
+
+    game_no: NDArray[np.int64]
+    seed: NDArray[np.int64]
+    ending: NDArray[np.int64]
+    """Equal for games with the same length, winner and termination: others need not be compared move by move."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedGames:
     """Every game with a result, by run and number; shapes (games,)."""
 
     agents: tuple[Agent, ...]
     openings: tuple[str, ...]
-    run: NDArray[np.int64]
+    run: NDArray[np.int32]
     """Index into the runs that were asked for."""
-    game_no: NDArray[np.int64]
     pair: NDArray[np.int64]
     """Equal for the games of a pair, different across pairs and runs."""
-    first: NDArray[np.int64]
+    first: NDArray[np.int32]
     """Index into ``agents``."""
-    second: NDArray[np.int64]
+    second: NDArray[np.int32]
     first_score: NDArray[np.float64]
     """1 for a win of ``first``, 0.5 for a draw, 0."""
-    opening: NDArray[np.int64]
+    opening: NDArray[np.int32]
     """Index into ``openings``."""
-    seed: NDArray[np.int64]
-    ending: NDArray[np.int64]
-    """Equal for games with the same length, winner and termination: what need not be compared move by move."""
     is_time_forfeit: NDArray[np.bool_]
+    circumstances: Circumstances | None
+    """None of a single run, whose games are not compared with another's."""
     attempts: NDArray[np.int64]
     """Per agent: recorded attempts, void or not; shape (agents,)."""
     faulty: FaultyGames
@@ -79,31 +87,34 @@ def played_games(store: GameStore, run_ids: Iterable[str]) -> PlayedGames:
         UnknownRunError: no such run.
         StorageError: the store cannot be read.
     """
-    numbering = AgentNumbering()
-    words: dict[str, int] = {}
-    runs = [_read_run(store, run_id, numbering, words) for run_id in dict.fromkeys(run_ids)]
+    chosen = list(dict.fromkeys(run_ids))
+    numbering, openings, terminations = AgentNumbering(), _Words(), _Words()
+    reader = _Reader(store, numbering, openings, terminations, is_comparing=len(chosen) > 1)
+    runs = [reader.read(run_id) for run_id in chosen]
     if not runs:
         raise UnknownRunError("no run was named")
-    pairs_before = np.cumsum([0, *(1 + run.columns["pair_no"].max(initial=-1) for run in runs)])
-    joined = {name: np.concatenate([run.columns[name] for run in runs]) for name in runs[0].columns}
-    sizes = [len(run.columns["game_no"]) for run in runs]
-    winner = joined["winner"]
-    opening_words, opening = np.unique(joined["opening_id"], return_inverse=True)
-    spelled, agents = list(words), numbering.met()
+    columns = {name: np.concatenate([run.columns.pop(name) for run in runs]) for name in list(runs[0].columns)}
+    sizes = [run.games for run in runs]
+    pairs_before = np.cumsum([0, *(run.pairs for run in runs)])[:-1]
     return PlayedGames(
-        agents=agents,
-        openings=tuple(spelled[word] for word in opening_words),
-        run=np.repeat(np.arange(len(runs)), sizes),
-        game_no=joined["game_no"],
-        pair=joined["pair_no"] + np.repeat(pairs_before[:-1], sizes),
-        first=joined["first"],
-        second=joined["second"],
-        first_score=0.5 * winner,
-        opening=opening.astype(np.int64),
-        seed=joined["seed"],
-        ending=3 * (len(words) * joined["plies"] + joined["termination"]) + winner,
-        is_time_forfeit=joined["termination"] == words.get(Termination.TIME_FORFEIT.value, -1),
-        attempts=np.sum([np.pad(run.attempts, (0, len(agents) - len(run.attempts))) for run in runs], axis=0),
+        agents=numbering.met(),
+        openings=tuple(openings.numbers),
+        run=np.repeat(np.arange(len(runs), dtype=np.int32), sizes),
+        pair=columns["pair_no"] + np.repeat(pairs_before, sizes) if len(runs) > 1 else columns["pair_no"],
+        first=columns["first"],
+        second=columns["second"],
+        first_score=0.5 * columns["winner"],
+        opening=columns["opening_id"],
+        is_time_forfeit=columns["termination"] == terminations.numbers.get(Termination.TIME_FORFEIT.value, -1),
+        circumstances=Circumstances(
+            game_no=columns["game_no"],
+            seed=columns["seed"],
+            ending=3 * (len(terminations.numbers) * columns["plies"].astype(np.int64) + columns["termination"])
+            + columns["winner"],
+        )
+        if len(runs) > 1
+        else None,
+        attempts=np.sum([np.pad(run.attempts, (0, len(numbering.met()) - len(run.attempts))) for run in runs], axis=0),
         faulty=FaultyGames(
             agent=np.concatenate([run.faulty.agent for run in runs]),
             eval_cp=np.concatenate([run.faulty.eval_cp for run in runs]),
@@ -111,39 +122,68 @@ def played_games(store: GameStore, run_ids: Iterable[str]) -> PlayedGames:
     )
 
 
+class _Words:
+    """Numbers texts as they are met."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def number(self, column: pa.ChunkedArray[Any]) -> NDArray[np.int32]:
+        codes, distinct = categories(column)
+        met = [self.numbers.setdefault(word, len(self.numbers)) for word in distinct]
+        numbered: NDArray[np.int32] = np.array(met, dtype=np.int32)[codes]
+        return numbered
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunColumns:
-    columns: dict[str, NDArray[np.int64]]
+    columns: dict[str, NDArray[Any]]
+    games: int
+    pairs: int
+    """More than the greatest number of a pair."""
     attempts: NDArray[np.int64]
     faulty: FaultyGames
 
 
-def _read_run(store: GameStore, run_id: str, numbering: AgentNumbering, words: dict[str, int]) -> _RunColumns:
-    texts = ("opening_id", "termination")
-    attempts = numbering.numbered(numbered_attempts(store, run_id, ("plies", "seed", *texts), texts).table)
-    for name in texts:
-        attempts = attempts.drop_columns([name]).append_column(name, pa.array(_word_numbers(attempts[name], words)))
-    rows = counting_rows(attempts)
-    order = np.argsort(rows["game_no"].to_numpy(), kind="stable")
-    names = ("game_no", "pair_no", "plies", "seed", *Side, *texts)
-    columns = {str(name): rows[name].to_numpy().astype(np.int64)[order] for name in names}
-    won, lost = (says(rows, "winner", side).astype(np.int64) for side in Side)
-    columns["winner"] = (1 + won - lost)[order]
-    sides = np.concatenate([attempts[side].to_numpy() for side in Side])
-    return _RunColumns(
-        columns=columns,
-        attempts=np.bincount(sides, minlength=len(numbering.met())),
-        faulty=_faulty_games(store, run_id, numbering) if _is_failure(attempts).any() else _NO_FAULTY_GAMES,
-    )
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    store: GameStore
+    numbering: AgentNumbering
+    openings: _Words
+    terminations: _Words
+    _: KW_ONLY
+    is_comparing: bool
+
+    def read(self, run_id: str) -> _RunColumns:
+        """The counting games of one run in the order of their numbers."""
+        further = ("plies", "seed") if self.is_comparing else ()
+        texts = {"opening_id": self.openings, "termination": self.terminations}
+        scanned = numbered_attempts(self.store, run_id, (*further, *texts), tuple(texts)).table
+        attempts = self.numbering.numbered(scanned)
+        for name, words in texts.items():
+            attempts = attempts.drop_columns([name]).append_column(name, pa.array(words.number(attempts[name])))
+        sides = [attempts[side].to_numpy() for side in Side]
+        rows = counting_rows(attempts)
+        numbers = rows["game_no"].to_numpy()
+        if np.any(numbers[1:] < numbers[:-1]):
+            rows = rows.take(np.argsort(numbers, kind="stable"))
+        names = ("pair_no", *Side, *texts, *further, *(("game_no",) if self.is_comparing else ()))
+        columns = {str(name): rows[name].to_numpy() for name in names}
+        won, lost = (says(rows, "winner", side).astype(np.int8) for side in Side)
+        columns["winner"] = 1 + won - lost
+        many = len(self.numbering.met())
+        return _RunColumns(
+            columns=columns,
+            games=rows.num_rows,
+            pairs=1 + int(columns["pair_no"].max(initial=-1)),
+            attempts=sum((np.bincount(side, minlength=many) for side in sides), np.zeros(many, dtype=np.int64)),
+            faulty=_faulty_games(self.store, run_id, self.numbering)
+            if _is_failure(attempts).any()
+            else _NO_FAULTY_GAMES,
+        )
 
 
 _NO_FAULTY_GAMES = FaultyGames(agent=np.empty(0, dtype=np.int64), eval_cp=np.empty(0))
-
-
-def _word_numbers(column: pa.ChunkedArray[Any], words: dict[str, int]) -> NDArray[np.int64]:
-    codes, distinct = categories(column)
-    numbers = [words.setdefault(word, len(words)) for word in distinct]
-    return np.array(numbers, dtype=np.int64)[codes]
 
 
 def _faulty_games(store: GameStore, run_id: str, numbering: AgentNumbering) -> FaultyGames:

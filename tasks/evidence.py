@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from banzuke.ratings.repetition import OpeningColumns, are_alike, opening_clusters, repeats, shared_by_runs
 from storage.game_store import GameStore
-from storage.played import PlayedGames
+from storage.played import Circumstances, PlayedGames
 from storage.queries import CountingGames, game_courses
 from tasks.identities import Entrants
 
@@ -55,7 +55,8 @@ def evidence_of(
         found: the same, read later.
     """
     whole = all_evidence(found)
-    if len(run_ids) == 1:
+    met = played.circumstances
+    if met is None:
         return whole
     age = np.array([by_age.index(run_id) for run_id in run_ids])
     place = who.places(played.agents)
@@ -63,14 +64,14 @@ def evidence_of(
         run=age[played.run],
         first=place[played.first],
         second=place[played.second],
-        opening=played.opening,
-        seed=played.seed,
+        opening=played.opening.astype(np.int64),
+        seed=met.seed,
     )
-    is_repeat = _repeats(games, list(run_ids), played, columns)
-    numbers = 1 + int(max(found.game_no.max(initial=0), played.game_no.max(initial=0)))
+    is_repeat = _repeats(games, list(run_ids), played.run, met, columns)
+    numbers = 1 + int(max(found.game_no.max(initial=0), met.game_no.max(initial=0)))
     _, here, there = np.intersect1d(
-        found.run * numbers + found.game_no,
-        played.run * numbers + played.game_no,
+        found.run.astype(np.int64) * numbers + found.game_no,
+        played.run.astype(np.int64) * numbers + met.game_no,
         assume_unique=True,
         return_indices=True,
     )
@@ -84,19 +85,23 @@ def evidence_of(
 
 
 def _repeats(
-    games: GameStore, run_ids: Sequence[str], played: PlayedGames, columns: OpeningColumns
+    games: GameStore,
+    run_ids: Sequence[str],
+    run: NDArray[np.int32],
+    met: Circumstances,
+    columns: OpeningColumns,
 ) -> NDArray[np.bool_]:
     """What another run has as well. Moves are read only where they can decide that.
 
     That is in runs with an encounter whose shared openings all ended alike: after as many plies, by the same
     termination, for the same side. Hardly any do, unless there are deterministic agents in them.
     """
-    is_open = are_alike(columns, played.ending)
-    course = played.ending.copy()
-    for run in np.unique(played.run[is_open]).tolist():
-        numbers, courses = game_courses(games, run_ids[run])
-        mine = np.flatnonzero(is_open & (played.run == run))
-        _, here, there = np.intersect1d(played.game_no[mine], numbers, assume_unique=True, return_indices=True)
+    is_open = are_alike(columns, met.ending)
+    course = met.ending.copy()
+    for index in np.unique(run[is_open]).tolist():
+        numbers, courses = game_courses(games, run_ids[index])
+        mine = np.flatnonzero(is_open & (run == index))
+        _, here, there = np.intersect1d(met.game_no[mine], numbers, assume_unique=True, return_indices=True)
         # What has vanished since keeps its ending, which is no course: it differs from its likes, and all are counted.
         course[mine[here]] = courses[there]
     return repeats(columns, course) & is_open

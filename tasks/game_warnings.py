@@ -52,9 +52,10 @@ def quality_of(rated: Standings, who: Entrants, played: PlayedGames) -> list[str
 
     Its tests that ask how games went take those of one opening together, as the intervals do.
     """
-    place = who.places(played.agents)
+    place = who.places(played.agents).astype(np.int32)
     first, second = place[played.first], place[played.second]
-    kept = (first >= 0) & (second >= 0)
+    is_known = (first >= 0) & (second >= 0)
+    kept = slice(None) if is_known.all() else is_known
     at_fault = place[played.faulty.agent]
     attempts = np.zeros(len(who.entrants), dtype=np.int64)
     np.add.at(attempts, place[place >= 0], played.attempts[place >= 0])

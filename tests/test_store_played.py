@@ -34,7 +34,9 @@ def test_games_by_run_and_number(store: GameStore) -> None:
     games = played_games(store, ["b", "a", "b"])
 
     assert [0, 0, 0, 1, 1] == games.run.tolist()
-    assert [0, 2, 3, 0, 1] == games.game_no.tolist()
+    assert games.circumstances is not None
+    assert [0, 2, 3, 0, 1] == games.circumstances.game_no.tolist()
+    assert [2**62 + number for number in (0, 2, 3, 0, 1)] == games.circumstances.seed.tolist()
     assert [0.0, 0.5, 1.0, 1.0, 1.0] == games.first_score.tolist()
     assert ["opening-0", "opening-1", "opening-1", "opening-1", "opening-0"] == [
         games.openings[index] for index in games.opening
@@ -45,8 +47,9 @@ def test_games_by_run_and_number(store: GameStore) -> None:
     ]
     assert games.pair[1] == games.pair[2]
     assert 3 == len(set(games.pair.tolist()))
-    assert games.ending[2] == games.ending[3]
-    assert 4 == len(set(games.ending.tolist()))
+    ending = games.circumstances.ending
+    assert ending[2] == ending[3]
+    assert 4 == len(set(ending.tolist()))
     assert [6, 6] == games.attempts.tolist()
 
 
@@ -80,7 +83,9 @@ def test_how_an_agent_stood_when_it_failed(store: GameStore) -> None:
 def test_nothing_played(store: GameStore) -> None:
     """A run without games has none; runs that are not there, or none at all, are errors."""
     store.create_run("nightly", {})
+    record(store, "daily", [game_record("daily")])
 
+    assert played_games(store, ["daily"]).circumstances is None
     assert (0, 0, ()) == ((games := played_games(store, ["nightly"])).run.size, games.faulty.agent.size, games.agents)
     with pytest.raises(UnknownRunError):
         played_games(store, ["nowhere"])

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from banzuke.ratings.existence import Booleans
+    from banzuke.ratings.quality import Numbers
     from banzuke.ratings.scores import Integers
 
 _SHOWN = 3
 """Agents of a group that are named."""
 
 
-def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Integers, second: Integers) -> Iterator[str]:
+def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Numbers, second: Numbers) -> Iterator[str]:
     """A line if the rated pool has two groups of two agents or more that one encounter, or one agent, connects.
 
     An agent that met a single other one is no group: so are all challenged agents of a gauntlet. Of several such places

@@ -19,11 +19,14 @@ from banzuke.ratings.elo import ELO_PER_NAT, normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any, TypeAlias
 
     from numpy.typing import NDArray
 
     from banzuke.ratings.existence import Booleans
     from banzuke.ratings.scores import Floats, Integers
+
+    Numbers: TypeAlias = NDArray[np.integer[Any]]
 
 ALPHA: Final = 0.001
 """Chance that one kind of test speaks up about a fair tournament."""
@@ -42,6 +45,8 @@ _SIDE_GAP = 0.15
 """Points per game by which an agent's sides may differ more than the pool's before it is worth a line."""
 _FEWEST_OPENINGS = 10
 """Below, an agent's sides are not compared."""
+_MOST_CLUSTERS = 4096
+"""Of an agent's games."""
 _TIME_FORFEIT_SHARE = 0.01
 """Of an agent's games that may be lost on time."""
 _BEHIND_CP = -300.0
@@ -52,17 +57,17 @@ _LEAST_BEHIND_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GamesLookedAt:
-    """The counting games, one entry per game; shapes (games,)."""
+    """The counting games, one entry per game; shapes (games,). Numbers may be of 32 bits: there may be many."""
 
-    run: Integers
+    run: Numbers
     """Number of the run."""
-    pair: Integers
+    pair: Numbers
     """Number of the opening pair, different across runs."""
-    opening: Integers
+    opening: Numbers
     """Index into the openings' names."""
-    first: Integers
+    first: Numbers
     """Index of the agent that had the move at the start position."""
-    second: Integers
+    second: Numbers
     first_score: Floats
     """0, 0.5 or 1."""
     is_time_forfeit: Booleans
@@ -72,7 +77,7 @@ class GamesLookedAt:
 class Failures:
     """Games that an agent was at fault for failing, at least once; shapes (failures,)."""
 
-    agent: Integers
+    agent: Numbers
     """Index of the agent at fault."""
     eval_cp: Floats
     """How it stood then, in centipawns from its own point of view; NaN where nobody said."""
@@ -109,10 +114,11 @@ def quality_warnings(
         failures: void games by fault.
         attempts: (agents,) how often a game of the agent was begun, with or without a result.
     """
+    uses = _Uses.of(games, len(agents), len(openings))
     return [
         *_one_sided_pairs(agents, openings, games),
-        *_repeated_openings(agents, openings, games),
-        *_overused_openings(openings, games),
+        *_repeated_openings(agents, openings, games, uses),
+        *_overused_openings(openings, uses),
         *_first_move_out_of_line(first_move),
         *_sides_out_of_line(agents, elo, first_move, games),
         *_concentrated_failures(agents, failures, attempts),
@@ -124,69 +130,95 @@ def quality_warnings(
 
 def _one_sided_pairs(agents: Sequence[str], openings: Sequence[str], games: GamesLookedAt) -> Iterator[str]:
     """No test: it is so or it is not."""
-    pairs, of_pair = np.unique(games.pair, return_inverse=True)
     is_turned = games.first > games.second
-    straight = np.bincount(of_pair[~is_turned], minlength=len(pairs)) > 0
-    turned = np.bincount(of_pair[is_turned], minlength=len(pairs)) > 0
-    is_one_sided = (straight ^ turned)[of_pair]
-    count = int((straight ^ turned).sum())
-    if count <= _ONE_SIDED_SHARE * len(pairs):
+    many = 1 + int(games.pair.max(initial=-1))
+    straight, turned = (np.bincount(games.pair[side], minlength=many) > 0 for side in (~is_turned, is_turned))
+    count, pairs = int((straight ^ turned).sum()), int((straight | turned).sum())
+    if count <= _ONE_SIDED_SHARE * pairs:
         return
-    by_agent = _counts(np.concatenate([games.first[is_one_sided], games.second[is_one_sided]]), len(agents))
-    by_opening = _counts(games.opening[is_one_sided], len(openings))
+    lonely = np.flatnonzero((straight ^ turned)[games.pair])
+    by_agent = _counts(np.concatenate([games.first[lonely], games.second[lonely]]), len(agents))
+    by_opening = _counts(games.opening[lonely], len(openings))
     agent, opening = int(by_agent.argmax()), int(by_opening.argmax())
     yield (
-        f"{count} of {len(pairs)} opening pairs have results on one side only ({by_agent[agent]} of them of "
+        f"{count} of {pairs} opening pairs have results on one side only ({by_agent[agent]} of them of "
         f"{agents[agent]}, {by_opening[opening]} from opening {openings[opening]}): who had the better side there "
         "gained by it; banzuke backfill plays the other games"
     )
 
 
-def _repeated_openings(agents: Sequence[str], openings: Sequence[str], games: GamesLookedAt) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uses:
+    """Openings that the encounters of the runs used, one entry per run, encounter and opening; shapes (uses,)."""
+
+    run: Integers
+    meeting: Integers
+    """Number of the encounter of the run."""
+    opening: Integers
+    pairs: Integers
+    """How often it was used there."""
+    game: Integers
+    """Index of one game of it."""
+
+    @classmethod
+    def of(cls, games: GamesLookedAt, agents: int, openings: int) -> _Uses:
+        """Worked out from one game of each pair."""
+        one_of = np.full(1 + int(games.pair.max(initial=-1)), -1, dtype=np.int64)
+        one_of[games.pair] = np.arange(len(games.pair))
+        game = one_of[one_of >= 0]
+        run, first, second = (side[game].astype(np.int64) for side in (games.run, games.first, games.second))
+        encounter = (run * agents + np.minimum(first, second)) * agents + np.maximum(first, second)
+        _, meeting = np.unique(encounter, return_inverse=True)
+        used, example, pairs = np.unique(
+            meeting * openings + games.opening[game], return_index=True, return_counts=True
+        )
+        chosen = game[example]
+        return cls(
+            run=run[example],
+            meeting=used // openings,
+            opening=used % openings,
+            pairs=pairs.astype(np.int64),
+            game=chosen,
+        )
+
+
+def _repeated_openings(
+    agents: Sequence[str], openings: Sequence[str], games: GamesLookedAt, uses: _Uses
+) -> Iterator[str]:
     """No test: within one run and encounter, uses of two openings differ by one at most, unless a plan says so."""
-    if not len(games.pair):
+    if not len(uses.pairs):
         return
-    _, pair = np.unique(games.pair, return_index=True)
-    low, high = np.minimum(games.first, games.second)[pair], np.maximum(games.first, games.second)[pair]
-    _, encounter = np.unique((games.run[pair] * len(agents) + low) * len(agents) + high, return_inverse=True)
-    cells, leaders, uses = np.unique(
-        encounter * len(openings) + games.opening[pair], return_index=True, return_counts=True
-    )
-    of_cell = cells // len(openings)
-    least = np.full(1 + int(encounter.max()), np.iinfo(np.int64).max)
-    np.minimum.at(least, of_cell, uses)
-    excess = uses - least[of_cell]
+    least = np.full(1 + int(uses.meeting.max()), np.iinfo(np.int64).max)
+    np.minimum.at(least, uses.meeting, uses.pairs)
+    excess = uses.pairs - least[uses.meeting]
     worst = int(excess.argmax())
     if excess[worst] < 2:
         return
-    example = leaders[worst]
+    first, second = sorted(agents[side[uses.game[worst]]] for side in (games.first, games.second))
     others = int((excess >= 2).sum()) - 1
     yield (
-        f"{agents[low[example]]} and {agents[high[example]]} began {uses[worst]} pairs of one run with opening "
-        f"{openings[cells[worst] % len(openings)]} and only {least[of_cell[worst]]} with another"
+        f"{first} and {second} began {uses.pairs[worst]} pairs of one run with opening "
+        f"{openings[uses.opening[worst]]} and only {least[uses.meeting[worst]]} with another"
         f"{_and_more(others, 'opening is', 'openings are', 'used like that')}: what is special about it counts as "
         "often; give the book more openings"
     )
 
 
-def _overused_openings(openings: Sequence[str], games: GamesLookedAt) -> Iterator[str]:
+def _overused_openings(openings: Sequence[str], uses: _Uses) -> Iterator[str]:
     """Null: each encounter of a run draws its openings evenly from those that the run uses.
 
     How many encounters use one is then a sum of independent chances, whose tail is at most the binomial's with the
     mean of them (W. Hoeffding, Ann. Math. Stat. 27, 1956). Openings of the book that nobody drew are not known; the
     chances are therefore taken a little too high, and the test speaks up a little too rarely.
     """
-    if not len(games.pair):
+    if not len(uses.pairs):
         return
-    runs, many = 1 + int(games.run.max()), len(openings)
-    agents = 1 + int(max(games.first.max(), games.second.max()))
-    encounter = np.minimum(games.first, games.second) * agents + np.maximum(games.first, games.second)
-    _, met = np.unique(games.run * agents**2 + encounter, return_inverse=True)
-    cells, leaders = np.unique(met * many + games.opening, return_index=True)
-    used, encounters = np.unique(games.run[leaders] * many + cells % many, return_counts=True)
+    many = len(openings)
+    used, encounters = np.unique(uses.run * many + uses.opening, return_counts=True)
     run = used // many
-    meetings = np.bincount(np.unique(games.run * agents**2 + encounter) // agents**2, minlength=runs)[run]
-    chance = np.bincount(games.run[leaders], minlength=runs)[run] / (meetings * np.bincount(run, minlength=runs)[run])
+    _, one_each = np.unique(uses.meeting, return_index=True)
+    meetings = np.bincount(uses.run[one_each])[run]
+    chance = np.bincount(uses.run)[run] / (meetings * np.bincount(run)[run])
     tail = _binomial_tail(encounters, meetings, np.minimum(chance, 1.0))
     is_overused = (tail * len(used) < ALPHA) & (encounters >= _OPENING_OVERUSE * meetings * chance)
     found = np.flatnonzero(is_overused)
@@ -228,19 +260,24 @@ def _sides_out_of_line(
     both = np.isfinite(elo[games.first]) & np.isfinite(elo[games.second])
     if first_move is None or not both.any():
         return
-    first, second, opening = games.first[both], games.second[both], games.opening[both]
+    kept = slice(None) if both.all() else both
+    # Of more openings than that some share a cluster, which does no harm.
+    first, second, opening = games.first[kept], games.second[kept], games.opening[kept] % _MOST_CLUSTERS
     expected = expit((elo[first] + first_move.elo - elo[second]) / ELO_PER_NAT)
-    residual = games.first_score[both] - expected
-    many = 1 + int(opening.max())
-    cells, cell = np.unique(np.concatenate([first * many + opening, second * many + opening]), return_inverse=True)
-    in_cell = np.bincount(cell, weights=np.tile(residual, 2))
-    agent = cells // many
-    n = len(agents)
-    games_of = _counts(np.concatenate([first, second]), n)
-    openings_of = _counts(agent, n)
-    total = np.bincount(agent, weights=in_cell, minlength=n)
-    own = np.bincount(agent, weights=in_cell**2, minlength=n)
-    model = np.bincount(np.concatenate([first, second]), weights=np.tile(expected * (1.0 - expected), 2), minlength=n)
+    residual = games.first_score[kept] - expected
+    n, many = len(agents), 1 + int(opening.max())
+    # An agent's games from one opening, whichever its side: few enough to be counted without sorting the games.
+    in_cell, is_met = np.zeros(n * many), np.zeros(n * many, dtype=bool)
+    for side in (first, second):
+        cell = side.astype(np.int64) * many + opening
+        in_cell += np.bincount(cell, weights=residual, minlength=n * many)
+        is_met[cell] = True
+    by_agent = in_cell.reshape(n, many)
+    total, own, openings_of = by_agent.sum(axis=1), (by_agent**2).sum(axis=1), is_met.reshape(n, many).sum(axis=1)
+    games_of, model = np.zeros(n), np.zeros(n)
+    for side in (first, second):
+        games_of += np.bincount(side, minlength=n)
+        model += np.bincount(side, weights=expected * (1.0 - expected), minlength=n)
     is_judged = openings_of >= _FEWEST_OPENINGS
     with np.errstate(invalid="ignore", divide="ignore"):
         gap: Floats = np.asarray(2.0 * total / games_of)
@@ -251,7 +288,7 @@ def _sides_out_of_line(
     yield from _few(
         [
             f"{agents[index]} takes {abs(gap[index]):.2f} points a game {'more' if gap[index] > 0 else 'less'} moving "
-            f"first than moving second, beyond what its opponents make of it ({games_of[index]} games): it may "
+            f"first than moving second, beyond what its opponents make of it ({games_of[index]:.0f} games): it may "
             "misread one side (a board that is not turned); look at its games"
             for index in worst_first.tolist()
         ]
@@ -329,7 +366,7 @@ def _binomial_tail(at_least: Integers, tries: Integers | int, chance: Floats | f
     return np.where(at_least > 0, tail, 1.0)
 
 
-def _counts(indices: Integers, many: int) -> NDArray[np.int64]:
+def _counts(indices: Numbers, many: int) -> NDArray[np.int64]:
     return np.bincount(indices, minlength=many).astype(np.int64)
 
 

@@ -21,6 +21,7 @@ copy is rating the run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,9 +34,12 @@ LARGEST_CLUSTER: Final = 1000
 """Games; a larger cluster is cut, oldest games first. ``scores.tally`` takes no pair of more than 1023."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OpeningColumns:
-    """The counting games of several runs, one entry per game; shapes (games,)."""
+    """The counting games of several runs, one entry per game; shapes (games,).
+
+    What is worked out of them is remembered: every property is a sort of all games.
+    """
 
     run: Integers
     """Number of the run, the oldest being 0."""
@@ -47,29 +51,33 @@ class OpeningColumns:
     seed: Integers
     """The game's seed."""
 
-    @property
+    @cached_property
     def encounters(self) -> Integers:
         """Equal for games of the same two agents."""
         agents = 1 + max(self.first.max(initial=0), self.second.max(initial=0))
         keys = np.minimum(self.first, self.second) * agents + np.maximum(self.first, self.second)
         return _codes(keys)
 
+    @cached_property
     def clusters(self) -> Integers:
         """Equal for games of the same two agents from the same opening, either side first."""
         return _codes(self.encounters * (1 + self.opening.max(initial=0)) + self.opening)
 
-    def cells(self, *, seeded: bool = False) -> Integers:
-        """Equal for games of the same two agents on the same sides from the same opening (and with the same seed)."""
-        cells = _codes(2 * self.clusters() + (self.first > self.second))
-        if not seeded:
-            return cells
+    @cached_property
+    def cells(self) -> Integers:
+        """Equal for games of the same two agents on the same sides from the same opening."""
+        return _codes(2 * self.clusters + (self.first > self.second))
+
+    @cached_property
+    def seeded_cells(self) -> Integers:
+        """Equal for games that also have the same seed."""
         seeds = _codes(self.seed)
-        return _codes(cells * (1 + seeds.max(initial=0)) + seeds)
+        return _codes(self.cells * (1 + seeds.max(initial=0)) + seeds)
 
 
 def opening_clusters(games: OpeningColumns) -> Integers:
     """(games,) the number of each game's cluster, none with more than ``LARGEST_CLUSTER`` games."""
-    clusters = games.clusters()
+    clusters = games.clusters
     order = np.lexsort((games.run, clusters))
     grouped = clusters[order]
     starts = np.searchsorted(grouped, grouped)
@@ -80,7 +88,7 @@ def opening_clusters(games: OpeningColumns) -> Integers:
 
 def shared_by_runs(games: OpeningColumns) -> Booleans:
     """(games,) whether another run has a game of the same agents on the same sides from the same opening."""
-    cells = games.cells()
+    cells = games.cells
     return np.asarray(_are_shared(cells, games.run)[cells])
 
 
@@ -94,7 +102,7 @@ def are_alike(games: OpeningColumns, course: Integers) -> Booleans:
 
     False where no opening is shared.
     """
-    return np.asarray(_alike(games, games.cells(), course) | _alike(games, games.cells(seeded=True), course))
+    return np.asarray(_alike(games, games.cells, course) | _alike(games, games.seeded_cells, course))
 
 
 def repeats(games: OpeningColumns, course: Integers) -> Booleans:
@@ -106,7 +114,7 @@ def repeats(games: OpeningColumns, course: Integers) -> Booleans:
         games: the games.
         course: as for :func:`are_alike`.
     """
-    by_opening, by_seed = games.cells(), games.cells(seeded=True)
+    by_opening, by_seed = games.cells, games.seeded_cells
     whatever_the_seed = _alike(games, by_opening, course)
     for_each_seed = _alike(games, by_seed, course) & ~whatever_the_seed
     return np.asarray(
