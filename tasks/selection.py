@@ -129,7 +129,7 @@ def check_one_scale(documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
         documents: the runs' documents by id. What one does not say is not compared.
 
     Returns:
-        A warning where they can be rated together, but are not quite the same thing.
+        Warnings where they can be rated together, but are not quite the same thing.
 
     Raises:
         SpecError: they are of several games, or under several rules.
@@ -143,14 +143,20 @@ def check_one_scale(documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
             f"standings: several rule sets are on no one scale: {_listed(by_rules)}; "
             f"choose with --rules {' or --rules '.join(by_rules)}, or with --run"
         )
+    lines = []
+    tests = [run_id for run_id, document in documents.items() if document.get("sprt") is not None]
+    if tests:
+        lines.append(
+            f"sequential tests stop where luck ran highest ({few(tests)}): their games exaggerate the difference of "
+            "their two agents; banzuke show has the estimate that allows for it"
+        )
     by_length = _by(documents, lambda document: _tournament(document).get("max_plies"))
     if len(by_length) > 1:
-        line = (
+        lines.append(
             f"games are drawn after different numbers of plies: {_listed(by_length)}: a draw does not mean the same in "
             "all of them; where many games get so long, rate them apart with --run"
         )
-        return [line]
-    return []
+    return lines
 
 
 def _tournament(document: Mapping[str, Any]) -> Mapping[str, Any]:

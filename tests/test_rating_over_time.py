@@ -183,6 +183,17 @@ def test_several_lengths_are_a_warning(store: GameStore) -> None:
     assert "320 (a), 512 (b)" in line
 
 
+def test_a_stopped_test_is_not_taken_at_its_word(store: GameStore) -> None:
+    """Games of a sequential test are rated as all are, with a warning that names the run."""
+    play(store, "a", OLD)
+    play(store, "b", OLD, day=-1)
+    store.replace_run("b", {**store.read_run("b"), "sprt": {"agent": "epoch-1", "versus": "epoch-2"}})
+
+    (line,) = warned(rate_runs(store, ["a", "b"]), "sequential tests stop")
+    assert "(b)" in line
+    assert not warned(rate_runs(store, ["a"]), "sequential tests stop")
+
+
 def test_which_runs(store: GameStore) -> None:
     """The newest, those named (patterns too), all, or those begun since; what has no plan is passed over."""
     for day, run_id in enumerate(["night-1", "night-2", "noon-3"], start=-3):
