@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status
-from storage.categories import categories, with_categories
+from storage.categories import categories, category_codes, with_categories
 from storage.ledger import RANKING_COLUMNS, counting_rows, dead_heats, says, still_void_rows
 
 if TYPE_CHECKING:
@@ -173,9 +174,26 @@ def _read_run(store: GameStore, run_id: str, numbering: _AgentNumbering) -> _Run
 
 def _read_attempts(store: GameStore, run_id: str) -> tuple[pa.Table, tuple[DamagedPart, ...]]:
     scanned = store.games(run_id, _NUMBERED, encoded=_FEW_KINDS, each_once=False)
-    if dead_heats(scanned.table):
-        scanned = store.games(run_id, (*_NUMBERED, "attempt_id"), encoded=_FEW_KINDS)
-    return scanned.table, scanned.damaged
+    attempts = scanned.table
+    tied = dead_heats(attempts)
+    if not len(tied):
+        return attempts, scanned.damaged
+    # Wherever these games' rows have gone meanwhile, all of them are found again.
+    alike = store.games(
+        run_id,
+        (*_NUMBERED, "attempt_id"),
+        reduce=lambda piece: piece.filter(_is_of(piece, tied)),
+        encoded=_FEW_KINDS,
+        each_once=False,
+    ).table
+    _, firsts = np.unique(category_codes(alike["attempt_id"]), return_index=True)
+    others = attempts.filter(pc.invert(_is_of(attempts, tied)))
+    others = others.append_column("attempt_id", pa.nulls(others.num_rows, pa.string()))
+    return pa.concat_tables([others, alike.take(firsts).cast(others.schema)]), scanned.damaged
+
+
+def _is_of(attempts: pa.Table, games: NDArray[np.int64]) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked booleans
+    return pc.is_in(attempts["game_no"], value_set=pa.array(games))
 
 
 def _rows(games: pa.Table, score: Callable[[pa.Table], NDArray[np.float64]]) -> _Rows:
