@@ -64,16 +64,17 @@ def still_void_rows(attempts: pa.Table) -> pa.Table:
     return _one_per_game(void.filter(pa.array(~is_settled)), "descending")
 
 
-def dead_heats(attempts: pa.Table) -> bool:
-    """Whether rows of one game agree in attempt and start, so that only their ids say which is first.
+def dead_heats(attempts: pa.Table) -> NDArray[np.int64]:
+    """Numbers of the games with rows that agree in attempt and start, so that only their ids say which is first.
 
     They are one attempt read from two files, or two invocations that began it in the same microsecond.
     """
     rows = _contested(attempts)
     if not len(rows):
-        return False
-    contested = attempts.select(["game_no", "attempt", "started_at"]).take(rows)
-    return contested.group_by(contested.column_names).aggregate([]).num_rows < contested.num_rows
+        return np.empty(0, dtype=np.int64)
+    contested = attempts.select(["game_no", "attempt", "started_at"]).take(rows).append_column("rows", pa.array(rows))
+    sizes = contested.group_by(["game_no", "attempt", "started_at"]).aggregate([("rows", "count")])
+    return np.unique(sizes["game_no"].to_numpy()[sizes["rows_count"].to_numpy() > 1])
 
 
 def says(table: pa.Table, name: str, word: str) -> NDArray[np.bool_]:

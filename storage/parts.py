@@ -142,8 +142,8 @@ def scan(
         schema: of the dataset.
         run_id: what the column ``run_id`` must say.
         columns: which ones; None for all.
-        reduce: applied to every few thousand rows as they are read (same rows, same order), so that wide
-            columns need not be held.
+        reduce: applied to every few thousand rows as they are read (same rows, same order, unless ``each_once`` is
+            False), so that wide columns need not be held.
         encoded: text columns that are to come dictionary-encoded, every distinct text of a file held once.
         each_once: False: an attempt may be there twice, read from a part and from the file it was merged
             into; then the long texts of ``attempt_id`` are not read.

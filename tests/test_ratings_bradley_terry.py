@@ -289,6 +289,24 @@ def test_large_gaps_converge() -> None:
     assert not ours.virtual_draws.any()
 
 
+def test_perfect_scorers_far_beyond_a_long_ladder_are_placed() -> None:
+    """Agents that only met the top, the bottom or the middle of 32,000 Elo stand where their opponents stand."""
+    scores = [(1.0, 1.0)] * 49 + [(1.0, 0.0)] + [(1.0, 1.0)] * 49 + [(0.0, 1.0)]
+    games: list[Game] = []
+    for rung in range(39):
+        games += pairs_of(rung, rung + 1, scores, start=len(games))
+    for newcomer, opponent, score in ((40, 0, 1.0), (41, 39, 0.0), (42, 20, 1.0), (43, 40, 0.0)):
+        games += pairs_of(newcomer, opponent, [(score, score)] * 2, start=len(games))
+
+    ours = fit_of(games, 44)
+
+    ahead = elo_from_score(4.5 / 5)
+    assert ours.elo[[40, 41, 42, 43]] - ours.elo[[0, 39, 20, 40]] == pytest.approx(
+        [ahead, -ahead, ahead, -ahead], abs=1e-4
+    )
+    assert np.all(np.isfinite(ours.difference_errors()))
+
+
 # The covariance
 
 

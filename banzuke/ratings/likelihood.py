@@ -21,6 +21,8 @@ _LARGEST_STEP = 5.0
 """Natural log-odds by which one Newton step may change the difference of any encounter."""
 _SAFE_STEP = 0.5
 """Steps smaller than this are within Newton's region of convergence and need no look at the likelihood."""
+_UNCERTAIN = 1e-7
+"""Least chance that the length of a step allows for; it does not decide where the steps end."""
 _CONVERGED_STEP = 1e-9
 _MOST_STEPS = 500
 
@@ -139,7 +141,9 @@ def maximise(problem: Problem) -> Floats:
     parameters = np.zeros(problem.agents + problem.first_move)
     for _ in range(_MOST_STEPS):
         scores = problem.expected_scores(parameters)
-        factor = cho_factor(_gauged(problem.information(scores), problem.group))
+        # Far from the maximum some scores are all but certain, and their information all but none.
+        information = problem.information(np.clip(scores, _UNCERTAIN, 1.0 - _UNCERTAIN))
+        factor = cho_factor(_gauged(information, problem.group))
         step = cho_solve(factor, problem.gradient(scores))
         size = float(np.max(np.abs(problem.moved_by(step))))
         if size > _SAFE_STEP:
