@@ -24,6 +24,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/playing.py
+	$(BIN)/python benchmarks/ratings.py
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py

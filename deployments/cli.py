@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import signal
@@ -133,32 +134,62 @@ def standings(
     store: Store = DEFAULT_STORE,
     run_ids: Annotated[
         list[str] | None,
-        typer.Option("--run", metavar="ID", help="Which run; repeat for several, rated together."),
+        typer.Option("--run", metavar="ID", help="Which run, or a pattern ('night-*'); repeat for several."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All runs of the store, rated together.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="AGE", help="Only runs begun within 90m, 12h, 7d; all of them.")
+    ] = None,
+    rules: Annotated[
+        Literal["csa", "keisei"] | None, typer.Option("--rules", help="Only runs under these rules.")
+    ] = None,
+    agents: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--agent",
+            metavar="PATTERN",
+            help="Show only these agents ('epoch-*'); repeat for several. All agents are rated together all the same.",
+        ),
+    ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", metavar="NAME", help="Whose rating is fixed (at 0), instead of the run's anchor."),
+    ] = None,
+    anchor_elo: Annotated[
+        float | None, typer.Option("--anchor-elo", metavar="ELO", help="At what rating the anchor is fixed.")
     ] = None,
     count_faults: Annotated[
         bool, typer.Option("--count-faults", help="A game still void counts as a loss of the side at fault.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rate the stored games of one or several runs (default: the newest run)."""
+    """Rate the stored games of one or several runs (default: the newest run; --all: every run, on one scale)."""
     from deployments.printing import print_standings, standings_json  # noqa: PLC0415 - see run
     from tasks.rating import publish, rate_runs  # noqa: PLC0415 - see run
+    from tasks.selection import matching_agents, select_runs  # noqa: PLC0415 - see run
     from tasks.summary import incomplete  # noqa: PLC0415 - see run
 
+    if anchor_elo is not None and not math.isfinite(anchor_elo):
+        raise SpecError(f"--anchor-elo: {anchor_elo} is no rating")
     games = _opened(store)
-    chosen = run_ids or _newest_with_a_plan(games)
+    begun = None if since is None else datetime.now(UTC) - _age(since)
+    selected = select_runs(games, named=run_ids or (), everything=everything, since=begun, rules=rules)
+    for line in selected.left_out:
+        _say(line)
+    chosen = selected.run_ids
     with _damage_named(chosen):
-        rated = rate_runs(games, chosen, count_faults=count_faults)
-    if len(chosen) == 1 and not count_faults:
+        rated = rate_runs(games, chosen, count_faults=count_faults, anchor=anchor, anchor_elo=anchor_elo)
+    shown = rated if not agents else rated.only(matching_agents(rated, agents))
+    if len(chosen) == 1 and not count_faults and anchor is None and anchor_elo is None:
         try:
-            publish(games, chosen[0], rated)
+            publish(games, chosen[0], rated.standings)
         except StorageError as error:
             _say(f"note: not published: {error}")
     if as_json:
-        _print_json(standings_json(rated, chosen))
+        _print_json(standings_json(shown, chosen))
     else:
-        print_standings(rated, chosen, incomplete(games, chosen))
-    raise typer.Exit(OK if any(row.games for row in rated.rows) else DEGRADED)
+        print_standings(shown, chosen, incomplete(games, chosen))
+    raise typer.Exit(OK if any(row.games for row in rated.standings.rows) else DEGRADED)
 
 
 @app.command()
@@ -271,14 +302,16 @@ def show(
 ) -> None:
     """Show one run: what was planned, what counts, what went wrong, and the standings."""
     from deployments.printing import print_run, summary_json  # noqa: PLC0415 - see run
-    from tasks.rating import rows_now  # noqa: PLC0415 - see run
+    from tasks.rating import rate_runs, rows_of  # noqa: PLC0415 - see run
     from tasks.summary import health, summarise  # noqa: PLC0415 - see run
 
     games = _opened(store)
     with _damage_named([run_id]):
+        summary = summarise(games, run_id)
         # Of the games as they are now: those that were published may be older.
-        summary = replace(summarise(games, run_id), standings=tuple(rows_now(games, run_id)))
-        condition = health(games, summary)
+        rated = rate_runs(games, [run_id]).standings
+        summary = replace(summary, standings=tuple(rows_of(run_id, rated)))
+        condition = health(games, summary, rated.warnings)
         if as_json:
             _print_json(summary_json(summary, store) | {"health": condition})
         else:
@@ -329,18 +362,6 @@ def _rules_given(rules: str | None) -> str:
 def _new_run_id(name: str) -> str:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{name[: 64 - len(stamp) - 1].rstrip('-')}-{stamp}"
-
-
-def _newest_with_a_plan(games: GameStore) -> list[str]:
-    found = games.run_ids()
-    if not found:
-        raise UnknownRunError(
-            f"there is no run in {games.uri}; play one with `banzuke run SPEC --store {shlex.quote(games.uri)}`"
-        )
-    for run_id in found:
-        if games.has_plan(run_id):
-            return [run_id]
-    raise UnknownRunError(f"no run in {games.uri} has a plan yet; the newest is {found[0]}: run its spec again")
 
 
 @contextlib.contextmanager

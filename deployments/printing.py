@@ -10,12 +10,16 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from deployments.curve_table import curve_table
+
 if TYPE_CHECKING:
-    from banzuke.ratings.standings import StandingRow, Standings
+    from banzuke.ratings.standings import StandingRow
     from banzuke.record import Standing
+    from tasks.rating import JointRating
     from tasks.summary import Summary
 
 _REASONS_SHOWN = 12
+_RUNS_NAMED = 4
 _GIVE_WAY = {"agent", "run", "stronger than next"}
 """Columns that are broken into lines where the terminal is narrow; figures never are."""
 
@@ -43,25 +47,44 @@ def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -
     return table
 
 
-def print_standings(rated: Standings, run_ids: Sequence[str], incomplete: Sequence[Summary]) -> None:
-    """Standings with their reasons and warnings."""
+def print_standings(rated: JointRating, run_ids: Sequence[str], incomplete: Sequence[Summary]) -> None:
+    """Standings with their curve, reasons and warnings."""
     console = _console()
-    console.print(standings_table(rated.rows, title=f"Standings of {', '.join(run_ids)}"))
-    _print_reasons(console, rated.rows)
-    for summary in incomplete:
+    rows = rated.standings.rows
+    console.print(standings_table(rows, title=f"Standings of {_runs(run_ids)}"))
+    if len(rows) < rated.agents:
+        console.print(Text(f"{len(rows)} of {rated.agents} agents, rated with all of them; ranks are those among all"))
+    if len(rated.curve) > 1:
+        console.print()
+        console.print(curve_table(rated.curve, rated.standings.matrix))
+    _print_reasons(console, rows)
+    for name, others in list(rated.other_names.items())[:_REASONS_SHOWN]:
+        console.print(Text(f"{name}: the same content has also played as {', '.join(others)}"), soft_wrap=True)
+    _print_more(console, len(rated.other_names), "have had other names; see --json")
+    for summary in incomplete[:_REASONS_SHOWN]:
         console.print(Text(f"note: {summary.run_id}: {_counts(summary)}"), soft_wrap=True)
-    for warning in rated.warnings:
+    _print_more(console, len(incomplete), "of the runs are not complete; see banzuke runs")
+    for warning in rated.standings.warnings:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
 
 
-def standings_json(rated: Standings, run_ids: Sequence[str]) -> dict[str, Any]:
+def standings_json(rated: JointRating, run_ids: Sequence[str]) -> dict[str, Any]:
     """The object that ``banzuke standings --json`` prints."""
     run_id = run_ids[0] if len(run_ids) == 1 else ",".join(run_ids)
     return {
-        "standings": [{"run_id": run_id, **asdict(row)} for row in rated.rows],
-        "differences": [asdict(difference) for difference in rated.differences],
-        "warnings": list(rated.warnings),
+        "standings": [{"run_id": run_id, **asdict(row)} for row in rated.standings.rows],
+        "differences": [asdict(difference) for difference in rated.standings.differences],
+        "warnings": list(rated.standings.warnings),
+        "curve": [asdict(point) for point in rated.curve],
+        "other_names": {name: list(others) for name, others in rated.other_names.items()},
+        "runs": list(run_ids),
     }
+
+
+def _runs(run_ids: Sequence[str]) -> str:
+    if len(run_ids) <= _RUNS_NAMED:
+        return ", ".join(run_ids)
+    return f"{len(run_ids)} runs, {run_ids[0]} to {run_ids[-1]}"
 
 
 def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
@@ -207,8 +230,12 @@ def _print_reasons(console: Console, rows: Sequence[StandingRow | Standing]) -> 
     explained = [row for row in rows if row.reason]
     for row in explained[:_REASONS_SHOWN]:
         console.print(Text(f"{row.agent}: {row.reason}"), soft_wrap=True)
-    if len(explained) > _REASONS_SHOWN:
-        console.print(f"and {len(explained) - _REASONS_SHOWN} more have a reason; see --json")
+    _print_more(console, len(explained), "have a reason; see --json")
+
+
+def _print_more(console: Console, found: int, what: str) -> None:
+    if found > _REASONS_SHOWN:
+        console.print(f"and {found - _REASONS_SHOWN} more {what}")
 
 
 def _counts(summary: Summary) -> str:

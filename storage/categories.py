@@ -22,16 +22,22 @@ def with_categories(table: pa.Table, columns: Iterable[str]) -> pa.Table:
     return table
 
 
-def category_codes(column: pa.ChunkedArray[Any]) -> NDArray[np.int64]:
-    """Numbers that are equal where the column's texts are; shape (rows,)."""
-    codes, _ = categories(column)
-    return codes
+def category_codes(column: pa.ChunkedArray[Any]) -> NDArray[np.int32]:
+    """Numbers that are equal where the column's texts are; shape (rows,). No text becomes a Python object."""
+    return _codes(_encoded(column))
 
 
-def categories(column: pa.ChunkedArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
-    """The column's texts as indices, shape (rows,), into the list of the distinct ones."""
-    encoded: Any = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    if not encoded.chunks:
-        return np.empty(0, dtype=np.int64), []
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
-    return codes.astype(np.int64), encoded.chunks[0].dictionary.to_pylist()
+def categories(column: pa.ChunkedArray[Any]) -> tuple[NDArray[np.int32], list[str]]:
+    """The column's texts as indices, shape (rows,), into the list of the distinct ones; -1 where there is none."""
+    encoded = _encoded(column)
+    return _codes(encoded), encoded.chunks[0].dictionary.to_pylist() if encoded.chunks else []
+
+
+def _encoded(column: pa.ChunkedArray[Any]) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked dictionaries
+    return column.unify_dictionaries() if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+
+
+def _codes(encoded: Any) -> NDArray[np.int32]:  # noqa: ANN401 - see _encoded
+    indices = [chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices for chunk in encoded.chunks]
+    codes = [chunk.to_numpy(zero_copy_only=False) for chunk in indices]
+    return np.concatenate([np.empty(0, dtype=np.int32), *codes]).astype(np.int32, copy=False)

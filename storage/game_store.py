@@ -23,7 +23,7 @@ from storage.parts import DamagedPart, Scan, open_part, part_name, part_names, s
 from storage.schemas import EVALUATIONS, GAMES, SCHEMA_OF, Row, to_rows, to_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _CONFIRMED_WITHIN_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 0.02
@@ -290,6 +290,8 @@ class GameStore:
         columns: Sequence[str] | None = None,
         *,
         reduce: Callable[[pa.Table], pa.Table] | None = None,
+        encoded: Collection[str] = (),
+        each_once: bool = True,
     ) -> Scan:
         """Every recorded attempt of one or several runs, each once, in no promised order.
 
@@ -300,12 +302,20 @@ class GameStore:
             columns: which ones; None for all.
             reduce: applied to every few thousand rows as they are read (same rows, same order), so that wide
                 columns need not be held.
+            encoded: text columns that are to come dictionary-encoded.
+            each_once: False: an attempt may be there twice (see :func:`storage.parts.scan`), and reading is
+                faster.
 
         Raises:
             UnknownRunError: no such run.
         """
         several = [run_ids] if isinstance(run_ids, str) else list(dict.fromkeys(run_ids))
-        scans = [self._scan(layout.games_folder(run_id), GAMES, run_id, columns, reduce) for run_id in several]
+        scans = [
+            self._scan(
+                layout.games_folder(run_id), GAMES, run_id, columns, reduce, encoded=encoded, each_once=each_once
+            )
+            for run_id in several
+        ]
         if not scans:
             raise UnknownRunError("no run was named")
         return Scan(
@@ -394,8 +404,20 @@ class GameStore:
         run_id: str,
         columns: Sequence[str] | None,
         reduce: Callable[[pa.Table], pa.Table] | None,
+        *,
+        encoded: Collection[str] = (),
+        each_once: bool = True,
     ) -> Scan:
-        scanned = scan(self._files, folder, schema, run_id=run_id, columns=columns, reduce=reduce)
+        scanned = scan(
+            self._files,
+            folder,
+            schema,
+            run_id=run_id,
+            columns=columns,
+            reduce=reduce,
+            encoded=encoded,
+            each_once=each_once,
+        )
         if scanned.table.num_rows == 0 and not scanned.damaged and not part_names(self._files, folder):
             self._check_known(run_id)
         return scanned

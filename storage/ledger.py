@@ -11,19 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from banzuke.outcome import Side, Status
-from storage.categories import category_codes
+from storage.categories import categories
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from numpy.typing import NDArray
 
     from banzuke.record import PlannedGame
     from storage.game_store import GameStore
     from storage.parts import DamagedPart, Scan
 
-RANKING_COLUMNS = ("game_id", "status", "attempt", "started_at", "attempt_id")
-"""What :func:`counting_rows` and :func:`still_void_rows` need, beside what they are to return."""
+_RANKING = ("attempt", "started_at", "attempt_id")
+RANKING_COLUMNS = ("game_no", "status", *_RANKING)
+"""What :func:`counting_rows` and :func:`still_void_rows` need, beside what they are to return.
 
-_COLUMNS = (*RANKING_COLUMNS, "game_no", "termination", "winner", "fault", "detail")
+They can do without ``attempt_id`` where there is no :func:`dead_heats`.
+"""
+
+_COLUMNS = (*RANKING_COLUMNS, "game_id", "termination", "winner", "fault", "detail")
 _TRIED = ["game_id", "attempt"]
 
 
@@ -36,7 +42,10 @@ def counting_rows(attempts: pa.Table) -> pa.Table:
     Args:
         attempts: rows of one run, :data:`RANKING_COLUMNS` among its columns.
     """
-    return _one_per_game(attempts.filter(_is_with_result(attempts)), "ascending")
+    with_result = _is_with_result(attempts)
+    # Of millions of games most have one attempt; none of them is copied then.
+    results = attempts if with_result.all() else attempts.filter(pa.array(with_result))
+    return _one_per_game(results, "ascending")
 
 
 def still_void_rows(attempts: pa.Table) -> pa.Table:
@@ -48,30 +57,59 @@ def still_void_rows(attempts: pa.Table) -> pa.Table:
         attempts: rows of one run, :data:`RANKING_COLUMNS` among its columns.
     """
     with_result = _is_with_result(attempts)
-    settled = attempts.filter(with_result)["game_id"]
-    void = attempts.filter(pc.invert(with_result))
-    return _one_per_game(void.filter(pc.invert(pc.is_in(void["game_id"], value_set=settled))), "descending")
+    void = attempts.filter(pa.array(~with_result))
+    if not void.num_rows:
+        return void
+    is_settled = np.isin(void["game_no"].to_numpy(), attempts["game_no"].to_numpy()[with_result])
+    return _one_per_game(void.filter(pa.array(~is_settled)), "descending")
 
 
-def _is_with_result(attempts: pa.Table) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked booleans
-    return pc.not_equal(attempts["status"], pa.scalar(Status.VOID.value))
+def dead_heats(attempts: pa.Table) -> NDArray[np.int64]:
+    """Numbers of the games with rows that agree in attempt and start, so that only their ids say which is first.
+
+    They are one attempt read from two files, or two invocations that began it in the same microsecond.
+    """
+    rows = _contested(attempts)
+    if not len(rows):
+        return np.empty(0, dtype=np.int64)
+    contested = attempts.select(["game_no", "attempt", "started_at"]).take(rows).append_column("rows", pa.array(rows))
+    sizes = contested.group_by(["game_no", "attempt", "started_at"]).aggregate([("rows", "count")])
+    return np.unique(sizes["game_no"].to_numpy()[sizes["rows_count"].to_numpy() > 1])
+
+
+def says(table: pa.Table, name: str, word: str) -> NDArray[np.bool_]:
+    """Where the column of a few different words says this one; shape (rows,)."""
+    codes, words = categories(table[name])
+    answers: NDArray[np.bool_] = np.array([*(each == word for each in words), False])[codes]
+    return answers
+
+
+def _is_with_result(attempts: pa.Table) -> NDArray[np.bool_]:
+    return ~says(attempts, "status", Status.VOID)
 
 
 def _one_per_game(attempts: pa.Table, order: Literal["ascending", "descending"]) -> pa.Table:
-    games = category_codes(attempts["game_id"])
-    is_contested = np.bincount(games)[games] > 1
-    if not is_contested.any():
+    contested = _contested(attempts)
+    if not len(contested):
         return attempts
-    contested = np.flatnonzero(is_contested)
-    ranking = pc.sort_indices(
-        attempts.select(RANKING_COLUMNS).take(contested),
-        sort_keys=[("attempt", order), ("started_at", order), ("attempt_id", order)],
-    )
-    ranked = contested[ranking.to_numpy()]
-    _, leaders = np.unique(games[ranked], return_index=True)
-    is_kept = ~is_contested
-    is_kept[ranked[leaders]] = True
+    rows = attempts.take(contested)
+    keys = [(name, order) for name in _RANKING if name in rows.column_names]
+    ranking = pc.sort_indices(rows, sort_keys=keys).to_numpy()
+    _, leaders = np.unique(rows["game_no"].to_numpy()[ranking], return_index=True)
+    is_kept = np.ones(attempts.num_rows, dtype=bool)
+    is_kept[contested] = False
+    is_kept[contested[ranking[leaders]]] = True
     return attempts.filter(pa.array(is_kept))
+
+
+def _contested(attempts: pa.Table) -> NDArray[np.int64]:
+    """Ascending indices of the rows whose game has another row."""
+    games = attempts["game_no"].to_numpy()
+    if np.all(games[1:] > games[:-1]):
+        return np.empty(0, dtype=np.int64)
+    order = np.argsort(games, kind="stable")
+    is_like_next = np.append(games[order[1:]] == games[order[:-1]], False)
+    return np.sort(order[is_like_next | np.roll(is_like_next, 1)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +166,7 @@ class Ledger:
     def counting(self) -> pa.Table:
         """One row per game with a result.
 
-        Columns: game_id, status, attempt, started_at, attempt_id, game_no, termination, winner, fault, detail.
+        Columns: game_no, status, attempt, started_at, attempt_id, game_id, termination, winner, fault, detail.
         """
         return self._counting
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from storage.categories import category_codes
 from storage.layout import MERGED_PREFIX, PARQUET, PART_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -38,6 +39,8 @@ MERGED_PARTS_KEY = b"banzuke.merged_parts"
 _ROWS_PER_GROUP = 5_000
 _FEW_ROWS = 100
 _MOST_PASSES = 100
+_READERS = 2
+"""Files read at once. Decoding releases the interpreter, and a remote store has latency to hide."""
 _KEY = "\0attempt_id"
 """Carries the attempts' ids beside whatever columns were asked for."""
 
@@ -123,6 +126,8 @@ def scan(
     run_id: str,
     columns: Sequence[str] | None = None,
     reduce: Callable[[pa.Table], pa.Table] | None = None,
+    encoded: Collection[str] = (),
+    each_once: bool = True,
 ) -> Scan:
     """Every row of the folder's files, each attempt once, whatever others do there meanwhile.
 
@@ -137,8 +142,11 @@ def scan(
         schema: of the dataset.
         run_id: what the column ``run_id`` must say.
         columns: which ones; None for all.
-        reduce: applied to every few thousand rows as they are read (same rows, same order), so that wide
-            columns need not be held.
+        reduce: applied to every few thousand rows as they are read (same rows, same order, unless ``each_once`` is
+            False), so that wide columns need not be held.
+        encoded: text columns that are to come dictionary-encoded, every distinct text of a file held once.
+        each_once: False: an attempt may be there twice, read from a part and from the file it was merged
+            into; then the long texts of ``attempt_id`` are not read.
 
     Raises:
         StorageError: the folder or a file cannot be read at all.
@@ -149,22 +157,30 @@ def scan(
         raise StorageError(f"no such column: {', '.join(unknown)}")
     tables: dict[str, pa.Table] = {}
     damaged: dict[str, DamagedPart] = {}
-    for name in _settling_names(files, folder):
+
+    def read(name: str) -> None:
         try:
-            with open_part(files, f"{folder}/{name}", schema) as part:
-                tables[name] = part.read(wanted, run_id=run_id, reduce=reduce)
+            with open_part(files, f"{folder}/{name}", schema, encoded) as part:
+                tables[name] = part.read(wanted, run_id=run_id, reduce=reduce, each_once=each_once)
         except FileNotFoundError:
-            continue
+            return
         except CorruptPartError as error:
             damaged[name] = damaged_part(files, f"{folder}/{name}", error)
-    found = [tables[name] for name in sorted(tables)] or [_nothing(schema, wanted, reduce)]
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        for names in _settling_names(files, folder):
+            # One file needs no thread, and what a reader raises is raised here.
+            list(map(read, names) if len(names) == 1 else readers.map(read, names))
+    found = [tables[name] for name in sorted(tables)] or [
+        _nothing(_with_encoded(schema, encoded), wanted, reduce, each_once=each_once)
+    ]
     return Scan(
         table=each_attempt_once(pa.concat_tables(found)),
         damaged=tuple(damaged[name] for name in sorted(damaged)),
     )
 
 
-def _settling_names(files: Files, folder: str) -> Iterator[str]:
+def _settling_names(files: Files, folder: str) -> Iterator[list[str]]:
     """The names of the folder's files as they become known, each once, until the folder holds still."""
     tried: set[str] = set()
     before: set[str] | None = None
@@ -174,7 +190,7 @@ def _settling_names(files: Files, folder: str) -> Iterator[str]:
         if before is not None and before.issubset(listed) and not any(map(is_merged, fresh)):
             return
         tried.update(fresh)
-        yield from fresh
+        yield fresh
         before = set(listed)
     raise StorageError(f"{files.place(folder)} is being compacted again and again; try later")
 
@@ -186,8 +202,8 @@ def damaged_part(files: Files, name: str, error: CorruptPartError) -> DamagedPar
 
 
 @contextmanager
-def open_part(files: Files, name: str, schema: pa.Schema) -> Iterator[PartFile]:
-    """One Parquet file, checked against its dataset's columns.
+def open_part(files: Files, name: str, schema: pa.Schema, encoded: Collection[str] = ()) -> Iterator[PartFile]:
+    """One Parquet file, checked against its dataset's columns; ``encoded`` as in :func:`scan`.
 
     Raises:
         FileNotFoundError: it is not there (any more).
@@ -198,7 +214,10 @@ def open_part(files: Files, name: str, schema: pa.Schema) -> Iterator[PartFile]:
     path = files.place(name)
     try:
         with files.open(name) as source:
-            yield PartFile(pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False), schema)
+            file = pq.ParquetFile(
+                source, page_checksum_verification=True, pre_buffer=False, read_dictionary=list(encoded)
+            )
+            yield PartFile(file, _with_encoded(schema, encoded))
     except FileNotFoundError:
         raise
     except CorruptPartError as error:
@@ -273,7 +292,7 @@ class PartFile:
             piece = self._checked(whole, self._schema.names)
             _check_run(piece, run_id)
             if not _is_of_a_later_version(piece):
-                _check_words(piece)
+                _check_words(piece, self._schema)
 
     def attempt_ids(self) -> pa.ChunkedArray[Any]:
         """Which attempts it holds."""
@@ -292,20 +311,26 @@ class PartFile:
         *,
         run_id: str,
         reduce: Callable[[pa.Table], pa.Table] | None = None,
+        each_once: bool = True,
     ) -> pa.Table:
         """The columns asked for, as :func:`scan` wants them."""
-        pieces = [self._read_group(group, columns, run_id, reduce) for group in range(self._file.num_row_groups)]
-        return pa.concat_tables(pieces) if pieces else _nothing(self._schema, columns, reduce)
-
-    def _read_group(
-        self, group: int, columns: Sequence[str], run_id: str, reduce: Callable[[pa.Table], pa.Table] | None
-    ) -> pa.Table:
-        needed = [name for name in self._schema.names if name in {*columns, "run_id", "attempt_id"}]
-        read = self._file.read_row_group(group, columns=needed, use_threads=False)
-        piece = self._checked(read, needed)
-        _check_run(piece, run_id)
-        _check_words(piece)
-        return _reduced(piece, columns, reduce)
+        kept = {*columns, "run_id", "attempt_id"} if each_once else {*columns, "run_id"}
+        needed = [name for name in self._schema.names if name in kept]
+        groups = range(self._file.num_row_groups)
+        # Wide rows, and columns that will be reduced, some thousand at a time; the few narrow ones that rate at once.
+        is_narrow = reduce is None and len(needed) < len(self._schema)
+        read = (
+            [self._file.read(columns=needed, use_threads=False)]
+            if is_narrow
+            else (self._file.read_row_group(group, columns=needed, use_threads=False) for group in groups)
+        )
+        pieces = []
+        for whole in read:
+            piece = self._checked(whole, needed)
+            _check_run(piece, run_id)
+            _check_words(piece, self._schema)
+            pieces.append(_reduced(piece, columns, reduce, each_once=each_once))
+        return pa.concat_tables(pieces) if pieces else _nothing(self._schema, columns, reduce, each_once=each_once)
 
     def _checked(self, read: pa.Table, names: Sequence[str]) -> pa.Table:
         target = pa.schema([self._schema.field(name) for name in names])
@@ -330,8 +355,8 @@ def _check_run(piece: pa.Table, run_id: str) -> None:
             raise CorruptPartError(f"it holds rows of another run, {min(map(ascii, strangers))}")
 
 
-def _check_words(piece: pa.Table) -> None:
-    if "attempt_id" in piece.column_names:
+def _check_words(piece: pa.Table, schema: pa.Schema) -> None:
+    if "attempt_id" in schema.names:
         for name in _WORDS.keys() & set(piece.column_names):
             unknown = set(pc.unique(piece[name]).to_pylist()) - _WORDS[name]
             if unknown:
@@ -345,14 +370,25 @@ def _is_of_a_later_version(piece: pa.Table) -> bool:
     return latest is not None and latest > SCHEMA_VERSION
 
 
-def _reduced(piece: pa.Table, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None) -> pa.Table:
+def _reduced(
+    piece: pa.Table, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None, *, each_once: bool
+) -> pa.Table:
     wanted = piece.select(list(columns))
     kept = wanted if reduce is None else reduce(wanted)
-    return kept.append_column(_KEY, piece["attempt_id"]) if "attempt_id" in piece.column_names else kept
+    is_told_apart = each_once and "attempt_id" in piece.column_names
+    return kept.append_column(_KEY, piece["attempt_id"]) if is_told_apart else kept
 
 
-def _nothing(schema: pa.Schema, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None) -> pa.Table:
-    return _reduced(schema.empty_table(), columns, reduce)
+def _nothing(
+    schema: pa.Schema, columns: Sequence[str], reduce: Callable[[pa.Table], pa.Table] | None, *, each_once: bool
+) -> pa.Table:
+    return _reduced(schema.empty_table(), columns, reduce, each_once=each_once)
+
+
+def _with_encoded(schema: pa.Schema, columns: Collection[str]) -> pa.Schema:
+    """The schema as it is read with these columns dictionary-encoded."""
+    kind = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([field.with_type(kind) if field.name in columns else field for field in schema])
 
 
 def each_attempt_once(table: pa.Table) -> pa.Table:

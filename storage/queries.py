@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,18 +12,21 @@ import pyarrow.compute as pc
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status
-from storage.categories import categories, with_categories
-from storage.ledger import RANKING_COLUMNS, counting_rows, still_void_rows
+from storage.categories import categories, category_codes, with_categories
+from storage.ledger import RANKING_COLUMNS, counting_rows, dead_heats, says, still_void_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from storage.game_store import GameStore
-    from storage.parts import DamagedPart
+    from storage.parts import DamagedPart, Scan
 
 _AGENTS = ("first_agent", "first_agent_id", "second_agent", "second_agent_id")
+_NUMBERED = ("game_no", "pair_no", "attempt", "started_at", "status", "winner", "fault", *_AGENTS)
+"""What says who played whom with which result. Texts of few kinds: ids of games, pairs and attempts are not read."""
+_FEW_KINDS = ("status", "winner", "fault", *_AGENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,10 @@ class CountingGames:
     """Whether the loser lost by its own play."""
     pair: NDArray[np.int64]
     """Equal for the games of a pair, different across pairs and runs."""
+    run: NDArray[np.int32]
+    """Index of the run among those that were asked for."""
+    game_no: NDArray[np.int64]
+    """The game's number within its run."""
     void: VoidGames
     damaged: tuple[DamagedPart, ...]
     """Files that could not be read; their games are left out."""
@@ -71,112 +78,186 @@ def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
         UnknownRunError: no such run.
         StorageError: the store cannot be read.
     """
-    numbering = _AgentNumbering()
+    numbering = AgentNumbering()
     runs = [_read_run(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
     if not runs:
         raise UnknownRunError("no run was named")
+    # Arrow would keep what reading took, half a gibibyte for ten million games, beside what rating takes.
+    pa.default_memory_pool().release_unused()
     agents = numbering.agents()
     places = numbering.places()
-    pairs_before = np.cumsum([0, *(run.pairs for run in runs)])
-    games = _joined([run.games for run in runs], pairs_before, places)
-    void = _joined([run.void for run in runs], pairs_before, places)
+    games = _joined([run.games for run in runs], runs)
+    void = _joined([run.void for run in runs], runs)
     at_fault = places[np.concatenate([run.at_fault for run in runs])]
     return CountingGames(
         agents=tuple(agent for agent, _ in agents),
         agent_ids=tuple(agent_id for _, agent_id in agents),
         void_attempts=np.bincount(at_fault, minlength=len(agents)).astype(np.int64),
-        first=_numbers(games, "first"),
-        second=_numbers(games, "second"),
-        first_score=0.5 + 0.5 * _says(games, "winner", Side.FIRST) - 0.5 * _says(games, "winner", Side.SECOND),
-        is_forfeit=_says(games, "status", Status.FORFEIT),
-        pair=_numbers(games, "pair"),
+        first=places[games.first],
+        second=places[games.second],
+        first_score=games.first_score,
+        is_forfeit=games.is_forfeit,
+        pair=games.pair,
+        run=np.repeat(np.arange(len(runs), dtype=np.int32), [len(run.games.pair) for run in runs]),
+        game_no=games.game_no,
         void=VoidGames(
-            first=_numbers(void, "first"),
-            second=_numbers(void, "second"),
-            pair=_numbers(void, "pair"),
-            first_score=_score_by_fault(void),
+            first=places[void.first], second=places[void.second], pair=void.pair, first_score=void.first_score
         ),
         damaged=tuple(part for run in runs for part in run.damaged),
     )
 
 
-class _AgentNumbering:
+class AgentNumbering:
     """Numbers agents (name and content) as they are met; :meth:`places` maps them to their sorted order."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, str], int] = {}
 
-    def number(self, table: pa.Table, side: str) -> NDArray[np.int64]:
+    def number(self, table: pa.Table, side: str) -> NDArray[np.int32]:
+        """Numbers of the side's agents, shape (rows,)."""
         names, distinct_names = categories(table[f"{side}_agent"])
         contents, distinct_contents = categories(table[f"{side}_agent_id"])
-        both = names * max(len(distinct_contents), 1) + contents
-        met, where = np.unique(both, return_inverse=True)
+        kinds = max(len(distinct_contents), 1)
+        met, where = _distinct(names.astype(np.int64) * kinds + contents)
         numbers = [
             self._numbers.setdefault((distinct_names[name], distinct_contents[content]), len(self._numbers))
-            for name, content in zip(*np.divmod(met, max(len(distinct_contents), 1)), strict=True)
+            for name, content in zip(*np.divmod(met, kinds), strict=True)
         ]
-        return np.array(numbers, dtype=np.int64)[where]
+        numbered: NDArray[np.int32] = np.array(numbers, dtype=np.int32)[where]
+        return numbered
 
-    def names_met(self) -> list[str]:
-        return [agent for agent, _ in self._numbers]
+    def numbered(self, table: pa.Table) -> pa.Table:
+        """The table with numbers, ``first`` and ``second``, for the sides' agents."""
+        for side in Side:
+            number = pa.array(self.number(table, side))
+            table = table.drop_columns([f"{side}_agent", f"{side}_agent_id"]).append_column(side, number)
+        return table
+
+    def met(self) -> tuple[tuple[str, str], ...]:
+        """Names and contents by number."""
+        return tuple(self._numbers)
 
     def agents(self) -> list[tuple[str, str]]:
+        """Names and contents, sorted."""
         return sorted(self._numbers)
 
     def places(self) -> NDArray[np.int64]:
+        """By number: the place among the sorted ones."""
         ranked = {agent: place for place, agent in enumerate(self.agents())}
         return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
 
 
+def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
+    """The keys that occur, ascending, and the index of each row's among them; keys are not negative."""
+    if not len(keys) or keys.max() > len(keys):
+        return np.unique(keys, return_inverse=True)
+    # Where keys are few, counting is many times faster than sorting.
+    met = np.flatnonzero(np.bincount(keys))
+    place = np.zeros(met[-1] + 1, dtype=np.int32)
+    place[met] = np.arange(len(met))
+    return met, place[keys]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Games in the order of their numbers; agents as they were numbered. Shapes (games,)."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    game_no: NDArray[np.int64]
+    pair: NDArray[np.int64]
+    first_score: NDArray[np.float64]
+    is_forfeit: NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunGames:
-    games: pa.Table
-    void: pa.Table
-    at_fault: NDArray[np.int64]
-    pairs: int
+    games: _Rows
+    void: _Rows
+    at_fault: NDArray[np.int32]
     damaged: tuple[DamagedPart, ...]
 
 
-def _read_run(store: GameStore, run_id: str, numbering: _AgentNumbering) -> _RunGames:
-    columns = (*RANKING_COLUMNS, "game_no", "pair_id", "winner", "fault", *_AGENTS)
-    scanned = store.games(run_id, columns, reduce=lambda piece: with_categories(piece, _AGENTS))
-    pair, distinct_pairs = categories(scanned.table["pair_id"])
-    first, second = (numbering.number(scanned.table, side) for side in Side)
-    attempts = (
-        scanned.table.drop_columns(["pair_id", *_AGENTS])
-        .append_column("first", pa.array(first))
-        .append_column("second", pa.array(second))
-        .append_column("pair", pa.array(pair))
-    )
-    is_void = _says(attempts, "status", Status.VOID)
+def _read_run(store: GameStore, run_id: str, numbering: AgentNumbering) -> _RunGames:
+    scanned = numbered_attempts(store, run_id)
+    attempts = numbering.numbered(scanned.table)
+    is_void = says(attempts, "status", Status.VOID)
     return _RunGames(
-        games=counting_rows(attempts).sort_by("game_no"),
-        void=still_void_rows(attempts).sort_by("game_no"),
-        at_fault=np.concatenate(
-            [
-                first[is_void & _says(attempts, "fault", Side.FIRST)],
-                second[is_void & _says(attempts, "fault", Side.SECOND)],
-            ]
-        ),
-        pairs=len(distinct_pairs),
+        games=_rows(counting_rows(attempts), _score_by_winner),
+        void=_rows(still_void_rows(attempts), _score_by_fault),
+        at_fault=np.concatenate([attempts[side].to_numpy()[is_void & says(attempts, "fault", side)] for side in Side]),
         damaged=scanned.damaged,
     )
 
 
-def _joined(tables: list[pa.Table], pairs_before: NDArray[np.int64], places: NDArray[np.int64]) -> pa.Table:
-    """The runs' games below each other, their pairs apart, their agents in sorted order."""
-    joined = []
-    for table, before in zip(tables, pairs_before, strict=False):
-        columns: dict[str, Any] = {
-            "first": places[_numbers(table, "first")],
-            "second": places[_numbers(table, "second")],
-            "pair": before + _numbers(table, "pair"),
-            "status": table["status"],
-            "winner": table["winner"],
-            "fault": table["fault"],
-        }
-        joined.append(pa.table(columns))
-    return pa.concat_tables(joined)
+def numbered_attempts(store: GameStore, run_id: str, further: Collection[str] = (), few: Collection[str] = ()) -> Scan:
+    """Every attempt at a game of the run with what says who played whom with which result, in no promised order.
+
+    Args:
+        store: where to read.
+        run_id: which run.
+        further: columns of the games to be read as well.
+        few: those of them that are texts of few kinds, to come dictionary-encoded.
+    """
+    columns, encoded = (*_NUMBERED, *further), (*_FEW_KINDS, *few)
+    scanned = store.games(run_id, columns, encoded=encoded, each_once=False)
+    attempts = scanned.table
+    tied = dead_heats(attempts)
+    if not len(tied):
+        return scanned
+    # Wherever these games' rows have gone meanwhile, all of them are found again.
+    alike = store.games(
+        run_id,
+        (*columns, "attempt_id"),
+        reduce=lambda piece: piece.filter(_is_of(piece, tied)),
+        encoded=encoded,
+        each_once=False,
+    ).table
+    _, firsts = np.unique(category_codes(alike["attempt_id"]), return_index=True)
+    others = attempts.filter(pc.invert(_is_of(attempts, tied)))
+    others = others.append_column("attempt_id", pa.nulls(others.num_rows, pa.string()))
+    return replace(scanned, table=pa.concat_tables([others, alike.take(firsts).cast(others.schema)]))
+
+
+def _is_of(attempts: pa.Table, games: NDArray[np.int64]) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked booleans
+    return pc.is_in(attempts["game_no"], value_set=pa.array(games))
+
+
+def _rows(games: pa.Table, score: Callable[[pa.Table], NDArray[np.float64]]) -> _Rows:
+    numbers = _numbers(games, "game_no")
+    if np.any(numbers[1:] < numbers[:-1]):
+        games = games.take(np.argsort(numbers, kind="stable"))
+    return _Rows(
+        first=games[Side.FIRST].to_numpy(),
+        second=games[Side.SECOND].to_numpy(),
+        game_no=_numbers(games, "game_no"),
+        pair=_numbers(games, "pair_no"),
+        first_score=score(games),
+        is_forfeit=says(games, "status", Status.FORFEIT),
+    )
+
+
+def _joined(parts: list[_Rows], runs: list[_RunGames]) -> _Rows:
+    """The runs' games one run after the other, no pair reaching across."""
+    if len(parts) == 1:
+        return parts[0]
+    spans = [_pair_span(run) for run in runs]
+    before = np.cumsum([0, *(last + 1 - first for first, last in spans)])
+    pairs = [part.pair + (shift - first) for part, shift, (first, _) in zip(parts, before, spans, strict=False)]
+    return _Rows(
+        first=np.concatenate([part.first for part in parts]),
+        second=np.concatenate([part.second for part in parts]),
+        game_no=np.concatenate([part.game_no for part in parts]),
+        pair=np.concatenate(pairs),
+        first_score=np.concatenate([part.first_score for part in parts]),
+        is_forfeit=np.concatenate([part.is_forfeit for part in parts]),
+    )
+
+
+def _pair_span(run: _RunGames) -> tuple[int, int]:
+    """The least and the greatest number of a pair of the run."""
+    ends = [(pair.min(), pair.max()) for pair in (run.games.pair, run.void.pair) if len(pair)]
+    return (int(min(least for least, _ in ends)), int(max(most for _, most in ends))) if ends else (0, -1)
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
@@ -184,15 +265,18 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
     return numbers
 
 
-def _says(table: pa.Table, name: str, word: str) -> NDArray[np.bool_]:
-    said: Any = pc.equal(table[name], pa.scalar(str(word)))
-    answers: NDArray[np.bool_] = said.fill_null(False).to_numpy().astype(bool)
-    return answers
+def _score_by_winner(games: pa.Table) -> NDArray[np.float64]:
+    return _by_side(games, "winner", first=1.0, second=0.0, neither=0.5)
 
 
 def _score_by_fault(void: pa.Table) -> NDArray[np.float64]:
-    is_first, is_second = _says(void, "fault", Side.FIRST), _says(void, "fault", Side.SECOND)
-    return np.where(is_first, 0.0, np.where(is_second, 1.0, np.nan))
+    return _by_side(void, "fault", first=0.0, second=1.0, neither=np.nan)
+
+
+def _by_side(table: pa.Table, name: str, *, first: float, second: float, neither: float) -> NDArray[np.float64]:
+    codes, words = categories(table[name])
+    value = {Side.FIRST.value: first, Side.SECOND.value: second}
+    return np.array([*(value[word] for word in words), neither])[codes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +320,7 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
     Raises:
         UnknownRunError: no such run.
     """
-    numbering = _AgentNumbering()
+    numbering = AgentNumbering()
     runs = [_read_courses(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
     if not runs:
         raise UnknownRunError("no run was named")
@@ -244,7 +328,7 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
     sizes = courses.group_by(list(_WENT_THE_SAME_WAY), use_threads=False).aggregate([("game_id", "count")])
     repeated = sizes.filter(_numbers(sizes, "game_id_count") > 1)
     largest = repeated.sort_by([("game_id_count", "descending")]).slice(0, examples)
-    names = numbering.names_met()
+    names = [agent for agent, _ in numbering.met()]
     return IdenticalGames(
         games=courses.num_rows,
         repeats=courses.num_rows - sizes.num_rows,
@@ -261,8 +345,20 @@ def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int =
     )
 
 
-def _read_courses(store: GameStore, run_id: str, numbering: _AgentNumbering) -> pa.Table:
-    needed = (*RANKING_COLUMNS, "game_no", *_AGENTS, "start_position", "moves")
+def game_courses(store: GameStore, run_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How every counting game of a run went: a fingerprint of its start position and moves.
+
+    Returns:
+        The games' numbers within the run, ascending, and the fingerprints, 64 bits each, beside them.
+    """
+    needed = (*RANKING_COLUMNS, "start_position", "moves")
+    rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
+    start, moves_a, moves_b = (rows[name].to_numpy() for name in ("start", "moves_a", "moves_b"))
+    return _numbers(rows, "game_no"), (_mixed(start + moves_a) ^ moves_b).view(np.int64)
+
+
+def _read_courses(store: GameStore, run_id: str, numbering: AgentNumbering) -> pa.Table:
+    needed = (*RANKING_COLUMNS, "game_id", *_AGENTS, "start_position", "moves")
     rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
     columns: dict[str, Any] = {
         "game_id": rows["game_id"],
@@ -284,7 +380,7 @@ def _with_fingerprints(piece: pa.Table) -> pa.Table:
     start, distinct_starts = categories(piece["start_position"])
     moves_a, moves_b = _fingerprints(piece["moves"].combine_chunks())
     return (
-        with_categories(piece.drop_columns(["start_position", "moves"]), _AGENTS)
+        with_categories(piece.drop_columns(["start_position", "moves"]), {*_AGENTS} & {*piece.column_names})
         .append_column("start", pa.array(_word_hashes(distinct_starts)[0][start]))
         .append_column("moves_a", pa.array(moves_a))
         .append_column("moves_b", pa.array(moves_b))

@@ -111,7 +111,7 @@ def _results_of(files: Files, run_id: str, name: str, game_numbers: NDArray[np.i
     """What ranks the file's results of those games; None if another compaction has replaced the file meanwhile."""
     try:
         with open_part(files, f"{games_folder(run_id)}/{name}", GAMES) as part:
-            rows = part.read((*RANKING_COLUMNS, "game_no"), run_id=run_id)
+            rows = part.read(RANKING_COLUMNS, run_id=run_id)
     except (CorruptPartError, FileNotFoundError):
         return None
     is_meant = pc.is_in(rows["game_no"], value_set=pa.array(game_numbers))

@@ -2,34 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from banzuke.errors import SpecError
+from banzuke.ratings.curve import CurvePoint, training_curve
 from banzuke.ratings.scores import GameColumns
-from banzuke.ratings.standings import Entrant, Standings, compute_standings
+from banzuke.ratings.shown import only
+from banzuke.ratings.standings import Standings, compute_standings
 from banzuke.record import AgentRow, Standing
 from banzuke.specs import RatingsSpec
-from storage.game_store import GameStore
-from storage.parts import DamagedPart
-from storage.queries import CountingGames, counting_games, identical_games
+from storage.game_store import GameStore, created_at
+from storage.played import played_games
+from storage.queries import CountingGames, counting_games
+from tasks.evidence import Evidence, all_evidence, evidence_of
+from tasks.game_warnings import damage_warnings, identical_warnings, quality_of
+from tasks.identities import Entrants, identify_entrants
+from tasks.selection import check_one_scale, few
+
+Documents = Mapping[str, Mapping[str, Any]]
 
 
-def rate_runs(games: GameStore, run_ids: Sequence[str], *, count_faults: bool = False) -> Standings:
-    """Rate all counting games of one or several runs together, on the anchor of the first run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointRating:
+    """The games of one or several runs, rated together."""
+
+    standings: Standings
+    curve: tuple[CurvePoint, ...]
+    """The checkpoints among its rows, in the order in which they were made."""
+    other_names: Mapping[str, tuple[str, ...]]
+    """What agents were called elsewhere, by the name they have in the standings."""
+    agents: int
+    """How many were rated or listed together, shown or not."""
+
+    def only(self, agents: Sequence[str]) -> JointRating:
+        """The same ratings, of these agents alone."""
+        standings = only(self.standings, agents)
+        return replace(
+            self,
+            standings=standings,
+            curve=tuple(point for point in self.curve if point.agent in agents),
+            other_names={name: others for name, others in self.other_names.items() if name in agents},
+        )
+
+
+def rate_runs(
+    games: GameStore,
+    run_ids: Sequence[str],
+    *,
+    count_faults: bool = False,
+    anchor: str | None = None,
+    anchor_elo: float | None = None,
+) -> JointRating:
+    """Rate all counting games of one or several runs together, and say what speaks against the result.
+
+    An agent is its content, whatever it was called. Games that several runs have in common are dealt with as
+    ``banzuke.ratings.repetition`` says; of one run every counting game counts.
 
     Args:
         games: the store.
         run_ids: which runs.
         count_faults: whether a game that is still void counts as a loss of the side at fault.
+        anchor: name of the agent whose rating is fixed; None for the first run's anchor.
+        anchor_elo: its rating; None for the first run's, or 0 if that has another anchor.
 
     Raises:
         UnknownRunError: one of the runs is not in the store.
+        SpecError: the runs are on no one scale, or nobody is called like the anchor.
     """
-    rated, damaged = _rated(games, run_ids, count_faults=count_faults)
-    return replace(rated, warnings=(*rated.warnings, *store_warnings(games, run_ids, damaged)))
+    documents = {run_id: games.read_run(run_id) for run_id in run_ids}
+    warnings = check_one_scale(documents)
+    # Read before the results: what is recorded in between is in both or in the second.
+    played = played_games(games, documents)
+    found = counting_games(games, documents)
+    rosters = {run_id: games.read_agents(run_id) for run_id in _by_age(documents)}
+    who = _identify(list(rosters.values()), found, count_faults=count_faults)
+    evidence = evidence_of(games, _by_age(documents), documents, who, played, found)
+    own = _anchor(documents, rosters, who)
+    fixed = own if anchor is None else _chosen_anchor(who, anchor)
+    own_elo = _ratings(documents).anchor_elo if fixed == own else 0.0
+    elo = own_elo if anchor_elo is None else anchor_elo
+    rated = _rate(who, evidence, found, fixed, elo, count_faults=count_faults)
+    if anchor is None:
+        warnings += _anchor_warnings(documents, rosters, who, fixed)
+    warnings += [
+        *who.apart,
+        *rated.warnings,
+        *damage_warnings(found.damaged),
+        *evidence.warnings,
+        *identical_warnings(games, list(documents), len(found.first)),
+        *quality_of(rated, who, played),
+    ]
+    return JointRating(
+        standings=replace(rated, warnings=tuple(warnings)),
+        curve=training_curve(rated.rows, who.progress),
+        other_names=who.other_names,
+        agents=len(who.entrants),
+    )
 
 
 def rows_now(games: GameStore, run_id: str) -> list[Standing]:
@@ -38,104 +113,126 @@ def rows_now(games: GameStore, run_id: str) -> list[Standing]:
     Raises:
         UnknownRunError: the run is not in the store.
     """
-    rated, _ = _rated(games, [run_id], count_faults=False)
-    return _rows(run_id, rated)
+    documents = {run_id: games.read_run(run_id)}
+    found = counting_games(games, [run_id])
+    rosters = {run_id: games.read_agents(run_id)}
+    who = _identify(list(rosters.values()), found, count_faults=False)
+    fixed = _anchor(documents, rosters, who)
+    rated = _rate(who, all_evidence(found), found, fixed, _ratings(documents).anchor_elo, count_faults=False)
+    return rows_of(run_id, rated)
 
 
-def publish(games: GameStore, run_id: str, rated: Standings) -> None:
-    """Write the standings of a run. They are derived: deleting them loses nothing."""
-    games.write_standings(run_id, _rows(run_id, rated))
-
-
-def _rated(
-    games: GameStore, run_ids: Sequence[str], *, count_faults: bool
-) -> tuple[Standings, tuple[DamagedPart, ...]]:
-    documents = [games.read_run(run_id) for run_id in run_ids]
-    found = counting_games(games, run_ids)
-    entrants, columns = _entrants(games, run_ids, found, _columns(found, count_faults=count_faults))
-    ratings = RatingsSpec.model_validate(documents[0]["spec"]["ratings"])
-    rated = compute_standings(
-        entrants=entrants,
-        games=columns,
-        anchor=ratings.anchor,
-        anchor_elo=ratings.anchor_elo,
-    )
-    return rated, found.damaged
-
-
-def _rows(run_id: str, rated: Standings) -> list[Standing]:
+def rows_of(run_id: str, rated: Standings) -> list[Standing]:
+    """The sheet as rows of the dataset."""
     now = datetime.now(UTC)
     return [Standing(run_id=run_id, computed_at=now, **asdict(row)) for row in rated.rows]
 
 
-def store_warnings(games: GameStore, run_ids: Sequence[str], damaged: Sequence[DamagedPart] = ()) -> list[str]:
-    """What the games themselves say against the ratings: identical games, and files that could not be read."""
-    warnings = [f"left out: {part.path}: {part.reason}" for part in damaged]
-    same = identical_games(games, run_ids)
-    if same.repeats:
-        largest = same.examples[0]
-        warnings.append(
-            f"{same.repeats} of {same.games} games repeat an earlier one move by move and are no further evidence; "
-            f"most often {largest.first_agent} against {largest.second_agent}, {largest.games} times "
-            f"({', '.join(largest.game_ids[:2])})"
-        )
-    return warnings
+def publish(games: GameStore, run_id: str, rated: Standings) -> None:
+    """Write the standings of a run. They are derived: deleting them loses nothing."""
+    games.write_standings(run_id, rows_of(run_id, rated))
 
 
-def _entrants(
-    games: GameStore, run_ids: Sequence[str], found: CountingGames, columns: GameColumns
-) -> tuple[list[Entrant], GameColumns]:
-    """Those with games first, then those of the runs' agents without any; and the columns by index into the list.
-
-    What an agent was before it was repaired, without a game that is rated, is not listed: its void attempts stay in
-    the datasets.
-    """
-    rows = {(row.agent, row.agent_id): row for run_id in run_ids for row in games.read_agents(run_id)}
-    lost_by_forfeit = np.where(found.first_score > 0.5, found.second, found.first)[found.is_forfeit]
-    forfeits = np.bincount(lost_by_forfeit, minlength=len(found.agents))
-    keys = list(zip(found.agents, found.agent_ids, strict=True))
-    rated = np.bincount(np.concatenate([columns.first_agent, columns.second_agent]), minlength=len(keys)) > 0
-    present = {name for name, _ in rows}
-    listed = [index for index, key in enumerate(keys) if rated[index] or key in rows or key[0] not in present]
-    idle = [key for key in rows if key not in keys]
-    names = [name for name, _ in (*(keys[index] for index in listed), *idle)]
-    entrants = [
-        Entrant(
-            agent=_distinct(*keys[index], names),
-            agent_id=keys[index][1],
-            forfeits=int(forfeits[index]),
-            voids=int(found.void_attempts[index]),
-            remark=_remark(rows.get(keys[index])),
-        )
-        for index in listed
-    ]
-    entrants += [Entrant(agent=_distinct(*key, names), agent_id=key[1], remark=_remark(rows[key])) for key in idle]
-    place = np.full(len(keys), -1)
-    place[listed] = np.arange(len(listed))
-    return entrants, replace(columns, first_agent=place[columns.first_agent], second_agent=place[columns.second_agent])
+def _by_age(documents: Documents) -> list[str]:
+    """The oldest first."""
+    return sorted(documents, key=lambda run_id: (created_at(documents[run_id]), run_id))
 
 
-def _distinct(name: str, agent_id: str, names: Sequence[str]) -> str:
-    """Two contents under one name are two agents; no agent's own name can hold the sign between."""
-    return f"{name}@{agent_id[:6]}" if names.count(name) > 1 else name
+def _identify(rosters: Sequence[Sequence[AgentRow]], found: CountingGames, *, count_faults: bool) -> Entrants:
+    sides = [found.first, found.second]
+    if count_faults:
+        blamed = ~np.isnan(found.void.first_score)
+        sides += [found.void.first[blamed], found.void.second[blamed]]
+    games_of = sum(np.bincount(side, minlength=len(found.agents)) for side in sides)
+    return identify_entrants(rosters, found, set(np.flatnonzero(games_of).tolist()))
 
 
-def _remark(row: AgentRow | None) -> str | None:
-    if row is not None and row.fit is False:
-        return f"found unfit: {row.reason or 'no reason recorded'}"
-    return f"put off: {row.reason}" if row is not None and row.fit and row.reason else None
-
-
-def _columns(found: CountingGames, *, count_faults: bool) -> GameColumns:
+def _rate(
+    who: Entrants,
+    evidence: Evidence,
+    found: CountingGames,
+    anchor: str | None,
+    anchor_elo: float,
+    *,
+    count_faults: bool,
+) -> Standings:
+    place = who.places(zip(found.agents, found.agent_ids, strict=True))
+    kept = np.flatnonzero(evidence.is_rated) if not evidence.is_rated.all() else slice(None)
+    first, second, score = place[found.first[kept]], place[found.second[kept]], found.first_score[kept]
+    forfeited = np.flatnonzero(found.is_forfeit[kept])
+    lost_by_forfeit = np.where(score[forfeited] > 0.5, second[forfeited], first[forfeited])
+    forfeits = np.bincount(lost_by_forfeit, minlength=len(who.entrants)).tolist()
     columns = GameColumns(
-        first_agent=found.first, second_agent=found.second, first_score=found.first_score, pair=found.pair
+        first_agent=first, second_agent=second, first_score=score, pair=evidence.cluster[found.pair[kept]]
     )
-    if not count_faults:
-        return columns
-    blamed = ~np.isnan(found.void.first_score)
+    return compute_standings(
+        entrants=[replace(entrant, forfeits=lost) for entrant, lost in zip(who.entrants, forfeits, strict=True)],
+        games=_with_faults(columns, found, place, evidence.cluster) if count_faults else columns,
+        anchor=anchor,
+        anchor_elo=anchor_elo,
+    )
+
+
+def _with_faults(
+    columns: GameColumns, found: CountingGames, place: NDArray[np.int64], cluster: NDArray[np.int64]
+) -> GameColumns:
+    void = found.void
+    blamed = ~np.isnan(void.first_score)
     return GameColumns(
-        first_agent=np.concatenate([columns.first_agent, found.void.first[blamed]]),
-        second_agent=np.concatenate([columns.second_agent, found.void.second[blamed]]),
-        first_score=np.concatenate([columns.first_score, found.void.first_score[blamed]]),
-        pair=np.concatenate([columns.pair, found.void.pair[blamed]]),
+        first_agent=np.concatenate([columns.first_agent, place[void.first[blamed]]]),
+        second_agent=np.concatenate([columns.second_agent, place[void.second[blamed]]]),
+        first_score=np.concatenate([columns.first_score, void.first_score[blamed]]),
+        pair=np.concatenate([columns.pair, cluster[void.pair[blamed]]]),
     )
+
+
+def _ratings(documents: Documents) -> RatingsSpec:
+    """What the first run's spec says."""
+    return RatingsSpec.model_validate(next(iter(documents.values()))["spec"]["ratings"])
+
+
+def _anchor(documents: Documents, rosters: Mapping[str, Sequence[AgentRow]], who: Entrants) -> str | None:
+    """The first run's anchor by the name it is listed under; one that is not listed by its own."""
+    run_id = next(iter(documents))
+    return _listed_as(_ratings(documents).anchor, rosters[run_id], who)
+
+
+def _listed_as(name: str | None, roster: Sequence[AgentRow], who: Entrants) -> str | None:
+    if name is None:
+        return None
+    for row in roster:
+        place = who.place((row.agent, row.agent_id)) if row.agent == name else -1
+        if place >= 0:
+            return who.entrants[place].agent
+    index = who.index(name)
+    return name if index is None else who.entrants[index].agent
+
+
+def _chosen_anchor(who: Entrants, name: str) -> str:
+    index = who.index(name)
+    if index is not None:
+        return who.entrants[index].agent
+    names = [entrant.agent for entrant in who.entrants]
+    near = [other for other in names if other.startswith(f"{name}@")] or difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {few(names)}"
+    raise SpecError(f"standings: --anchor: none of the {len(names)} agents is called {name}; {hint}")
+
+
+def _anchor_warnings(
+    documents: Documents, rosters: Mapping[str, Sequence[AgentRow]], who: Entrants, anchor: str | None
+) -> list[str]:
+    named: dict[str, list[str]] = {}
+    for run_id, document in documents.items():
+        ratings = document["spec"].get("ratings")
+        if ratings is not None:
+            stated = RatingsSpec.model_validate(ratings)
+            fixed = _listed_as(stated.anchor, rosters[run_id], who)
+            named.setdefault(f"{fixed or 'the mean'} = {stated.anchor_elo:g}", []).append(run_id)
+    if len(named) < 2:
+        return []
+    listed = "; ".join(f"{said} in {few(run_ids)}" for said, run_ids in named.items())
+    line = (
+        f"the runs fix different ratings ({listed}): {anchor or 'the mean'} is used, as in {next(iter(documents))}; "
+        "choose with --anchor and --anchor-elo"
+    )
+    return [line]

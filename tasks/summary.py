@@ -13,7 +13,6 @@ from banzuke.outcome import Side
 from banzuke.record import Standing
 from storage.game_store import GameStore
 from storage.ledger import Ledger
-from tasks.rating import store_warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +107,8 @@ def _void_causes(games: GameStore, run_id: str, ledger: Ledger) -> tuple[VoidGam
     )
 
 
-def health(games: GameStore, summary: Summary) -> dict[str, Any]:
-    """Void games by cause and by agent, attempts beyond the first, files that cannot be read, repeated games."""
+def health(games: GameStore, summary: Summary, warnings: Sequence[str]) -> dict[str, Any]:
+    """Void games by cause and by agent, attempts beyond the first, files that cannot be read, and the warnings."""
     attempts = Ledger(games, summary.run_id).attempts()
     by_cause: Counter[str] = Counter()
     by_agent: Counter[str] = Counter()
@@ -124,7 +123,7 @@ def health(games: GameStore, summary: Summary) -> dict[str, Any]:
         "damaged": [
             {"path": part.path, "reason": part.reason, "advice": part.advice} for part in games.damaged(summary.run_id)
         ],
-        "warnings": store_warnings(games, [summary.run_id]),
+        "warnings": list(warnings),
     }
 
 

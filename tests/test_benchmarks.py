@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,24 @@ def test_a_benchmark_of_networks_prints_its_ratios(program: str, options: list[s
     printed = done.stdout.splitlines()[1:]
     assert len(lines) == len(printed)
     assert all(line.startswith(start) for line, start in zip(printed, lines, strict=True))
+
+
+def test_the_benchmark_of_ratings_prints_its_tables() -> None:
+    """Four tables without a gap, on a thousandth of the work; what needs no luck is as it should be."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "ratings.py", "--quick"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert 0 == done.returncode, done.stderr
+    headings = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("## ")]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert ["Coverage", "Sequential", "Ordo's", "From"] == headings
+    assert 1 + 9 + 1 + 10 + 1 + 4 + 1 + 5 == len(rows)
+    assert "nan" not in done.stdout
+    converted = next(row for row in rows if row.startswith("| largest difference after converting"))
+    assert 0.5 > float(converted.split("|")[2])

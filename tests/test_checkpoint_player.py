@@ -302,10 +302,11 @@ def test_examples_are_there_and_small() -> None:
 
 @pytest.mark.parametrize("path", [*SERIES, *sorted(EXAMPLES.glob("*.pth"))], ids=lambda path: path.name)
 def test_examples_load(path: Path) -> None:
-    """Every example is what its name says, and has a legal move in either side's positions."""
+    """Every example is what its name says and knows it, and has a legal move in either side's positions."""
     loaded = load_network(path)
     one = player(path)
 
+    assert (loaded.epoch, loaded.step, loaded.description) == (one.epoch, one.step, one.description)
     if path.suffix == ".pt":
         assert ("keisei-new", f"epoch_{(loaded.epoch or 0) - 1:05d}") == (loaded.family, path.stem)
     else:

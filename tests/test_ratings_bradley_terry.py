@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from banzuke.errors import NoRatedGamesError, RatingError
-from banzuke.ratings.bradley_terry import BradleyTerryFit, connected_pools, fit
+from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, BradleyTerryFit, fit
 from banzuke.ratings.elo import ELO_PER_NAT, elo_from_score
+from banzuke.ratings.existence import connected_pools
 from banzuke.ratings.scores import GameColumns, tally
 
 Game = tuple[int, int, float, int]
@@ -170,20 +171,26 @@ def test_parameters_are_recovered() -> None:
 @settings(max_examples=60, deadline=None)
 @given(connected_games())
 def test_expected_points_equal_obtained_points(games: list[Game]) -> None:
-    """At the maximum each agent expects what it has, virtual draws included, and so does the first move."""
+    """At the maximum each agent expects what it has within its group, and each group what it has against others."""
     ours = fit_of(games, 4)
 
     counts = tally(columns(games), 4)
-    if ours.first_move_elo is None:
-        return
     played = [(first, second, score, 1.0) for first, second, score, _ in games]
     for low, high in zip(counts.low[ours.virtual_draws], counts.high[ours.virtual_draws], strict=True):
         played += [(low, high, 0.5, 0.5), (high, low, 0.5, 0.5)]
-    surplus = np.zeros(5)
+    within, between = np.zeros(5), np.zeros(5)
     for first, second, score, weight in played:
-        expected = expit((ours.elo[first] - ours.elo[second] + ours.first_move_elo) / ELO_PER_NAT)
-        surplus[[first, second, 4]] += weight * np.array([1, -1, 1]) * (score - expected)
-    assert surplus == pytest.approx(np.zeros(5), abs=1e-7)
+        expected = expit((ours.elo[first] - ours.elo[second] + (ours.first_move_elo or 0.0)) / ELO_PER_NAT)
+        surplus = weight * np.array([1, -1, 1]) * (score - expected)
+        if ours.group[first] == ours.group[second]:
+            within[[first, second, 4]] += surplus
+        else:
+            between[[ours.group[first], ours.group[second], 4]] += surplus
+    assert within[:4] == pytest.approx(np.zeros(4), abs=1e-7)
+    assert between[:4] == pytest.approx(np.zeros(4), abs=1e-7)
+    if ours.first_move_elo is not None:
+        # Games between groups tell of the first move only where there are no others.
+        assert (between if ours.divided.all() else within)[4] == pytest.approx(0.0, abs=1e-7)
 
 
 @settings(max_examples=60, deadline=None)
@@ -282,6 +289,24 @@ def test_large_gaps_converge() -> None:
     assert not ours.virtual_draws.any()
 
 
+def test_perfect_scorers_far_beyond_a_long_ladder_are_placed() -> None:
+    """Agents that only met the top, the bottom or the middle of 32,000 Elo stand where their opponents stand."""
+    scores = [(1.0, 1.0)] * 49 + [(1.0, 0.0)] + [(1.0, 1.0)] * 49 + [(0.0, 1.0)]
+    games: list[Game] = []
+    for rung in range(39):
+        games += pairs_of(rung, rung + 1, scores, start=len(games))
+    for newcomer, opponent, score in ((40, 0, 1.0), (41, 39, 0.0), (42, 20, 1.0), (43, 40, 0.0)):
+        games += pairs_of(newcomer, opponent, [(score, score)] * 2, start=len(games))
+
+    ours = fit_of(games, 44)
+
+    ahead = elo_from_score(4.5 / 5)
+    assert ours.elo[[40, 41, 42, 43]] - ours.elo[[0, 39, 20, 40]] == pytest.approx(
+        [ahead, -ahead, ahead, -ahead], abs=1e-4
+    )
+    assert np.all(np.isfinite(ours.difference_errors()))
+
+
 # The covariance
 
 
@@ -368,11 +393,11 @@ def test_few_pairs_are_not_trusted_with_their_spread() -> None:
 
 
 def test_many_identical_pairs_narrow_the_interval_but_never_to_nothing() -> None:
-    """Of the model's variance, pairs without spread keep ten over their number."""
+    """Of the model's variance, pairs without spread keep a share that their number takes away in proportion."""
     many = fit_of(pairs_of(0, 1, [(0.5, 0.5)] * 400), 2)
 
     model = ELO_PER_NAT * 4 * math.sqrt(0.25 / 800)
-    assert many.difference_errors()[0, 1] == pytest.approx(model * math.sqrt(10 / 400), rel=1e-9)
+    assert many.difference_errors()[0, 1] == pytest.approx(model * math.sqrt(TRUSTED_PAIRS / 400), rel=1e-9)
     assert many.difference_is_widened()[0, 1]
 
 
@@ -411,6 +436,81 @@ def test_only_the_encounters_that_need_it_get_a_virtual_draw() -> None:
     assert ours.virtual_draws.tolist() == [False, True, True]  # encounters 0-1, 0-2, 1-2
     assert ours.elo[0] - ours.elo[1] == pytest.approx(elo_from_score(8 / 14), abs=25)
     assert ours.elo[2] < ours.elo[1] - 200
+
+
+@settings(max_examples=40, deadline=None)
+@given(connected_games(), st.integers(1, 3), st.sampled_from([0.0, 1.0]))
+def test_a_perfect_scorer_moves_nobody_else(games: list[Game], pairs: int, score: float) -> None:
+    """Meeting an agent that wins, or loses, everything changes no difference between those it met, nor an error."""
+    perfect: list[Game] = []
+    for opponent in range(4):
+        perfect += pairs_of(4, opponent, [(score, score)] * pairs, start=1000 + 10 * opponent)
+    without = fit_of(games, 4)
+
+    ours = fit_of(games + perfect, 5)
+
+    for group in np.unique(without.group):
+        members = np.flatnonzero(without.group == group)
+        both = np.ix_(members, members)
+        assert np.diff(ours.elo[members]) == pytest.approx(np.diff(without.elo[members]), abs=1e-6)
+        centring = np.eye(len(members)) - 1.0 / len(members)
+        assert np.allclose(
+            centring @ ours.covariance[both] @ centring, centring @ without.covariance[both] @ centring, atol=1e-3
+        )
+    rest = ours.elo[:4]
+    assert ours.elo[4] > rest.max() if score else ours.elo[4] < rest.min()
+
+
+def test_a_perfect_scorer_is_placed_by_its_virtual_draws() -> None:
+    """Its score is as expected, one draw added to each encounter, against opponents that stand where they stood."""
+    others = pairs_of(0, 1, [*WELL_MIXED, (1.0, 1.0), (1.0, 0.5)]) + pairs_of(1, 2, WELL_MIXED, start=30)
+    perfect = [game for k in range(3) for game in pairs_of(3, k, [(1.0, 1.0)] * 10, start=100 + 20 * k)]
+    without = fit_of(others, 3)
+
+    ours = fit_of(others + perfect, 4)
+
+    assert ours.elo[:3] - ours.elo[0] == pytest.approx(without.elo - without.elo[0], abs=1e-6)
+    assert ours.difference_errors()[:3, :3] == pytest.approx(without.difference_errors(), rel=0.2)
+    assert ours.covariance[0, 0] + ours.covariance[1, 1] - 2 * ours.covariance[0, 1] == pytest.approx(
+        without.covariance[0, 0] + without.covariance[1, 1] - 2 * without.covariance[0, 1], rel=1e-6
+    )
+    assert ours.first_move_elo == pytest.approx(without.first_move_elo, abs=1e-6)
+    assert ours.first_move_error == pytest.approx(without.first_move_error, rel=0.5)
+    expected = expit((ours.elo[3] - ours.elo[:3, None] + np.array([1, -1]) * (ours.first_move_elo or 0)) / ELO_PER_NAT)
+    assert 10.5 * expected.sum() == pytest.approx(3 * 20.5, abs=1e-6)
+
+
+def test_the_error_of_a_placed_agent_is_its_own_and_that_of_whom_it_met() -> None:
+    """Leaving out each pair of the others in turn, plus the variance of placing it: that is the covariance."""
+    elo = np.array([150.0, 0.0, -120.0])
+    others = simulated(np.random.default_rng(13), elo, pairs=40, draws=0.2, opposed=0.5, first_move=60.0)
+    # It met the strongest most, and always moving first, so that the first move's error is in its place too.
+    first, second = np.repeat([3, 3, 3], [6, 3, 1]), np.repeat([0, 1, 2], [6, 3, 1])
+
+    def fit_without(left_out: int) -> BradleyTerryFit:
+        kept = others.pair != left_out
+        return fit(
+            tally(
+                GameColumns(
+                    first_agent=np.concatenate((others.first_agent[kept], first)),
+                    second_agent=np.concatenate((others.second_agent[kept], second)),
+                    first_score=np.concatenate((others.first_score[kept], np.ones(10))),
+                    pair=np.concatenate((others.pair[kept], np.arange(1000, 1010))),
+                ),
+                4,
+            )
+        )
+
+    ours = fit_without(-1)
+
+    assert ours.group[3] not in ours.group[:3]
+    moved = np.array([fit_without(pair).elo - ours.elo for pair in np.unique(others.pair)])
+    games = np.array([[6.5, 0.5], [3.5, 0.5], [1.5, 0.5]])  # moving first and second, virtual draws included
+    logits = (ours.elo[3] - ours.elo[:3, None] + np.array([1, -1]) * (ours.first_move_elo or 0.0)) / ELO_PER_NAT
+    information = np.sum(games * expit(logits) * expit(-logits))
+    placed = np.array([-0.25, -0.25, -0.25, 0.75])
+    expected = moved.T @ moved + ELO_PER_NAT**2 / information * np.outer(placed, placed)
+    assert ours.covariance == pytest.approx(expected, rel=0.01, abs=2.0)
 
 
 def test_a_group_that_won_everything_against_another_is_bounded() -> None:

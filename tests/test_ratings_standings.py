@@ -235,6 +235,53 @@ def test_a_perfect_score_says_what_was_added() -> None:
     assert sheet.warnings == ("1 encounters were given one virtual draw (see reason)",)
 
 
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (1.0, "no finite estimate (it won every game): one virtual draw added against b"),
+        (0.5, "interval widened: it rests on few opening pairs (1)"),
+        (0.0, "no finite estimate (it lost every game): one virtual draw added against b"),
+    ],
+)
+def test_one_game_is_rated_with_its_reason(score: float, words: str) -> None:
+    """An agent that played once has a finite rating on the right side, hundreds of Elo wide, and moves nobody else."""
+    others = pairs_of("a", "b", MIXED * 3)
+    without = standings_of("ab", others, anchor="a")
+
+    sheet = standings_of("abz", [*others, ("z", "b", score, 999)], anchor="a")
+
+    rows = {row.agent: row for row in sheet.rows}
+    z, b = rows["z"], rows["b"]
+    assert z.reason is not None
+    assert z.reason.startswith(words)
+    assert z.elo is not None
+    assert z.elo_low is not None
+    assert z.elo_high is not None
+    assert b.elo is not None
+    assert z.elo_high - z.elo_low > 500
+    assert {1.0: z.elo > b.elo + 100, 0.5: abs(z.elo - b.elo) < 100, 0.0: z.elo < b.elo - 100}[score]
+    if score != 0.5:
+        assert b.elo == pytest.approx(next(row.elo for row in without.rows if row.agent == "b"), abs=1e-6)
+
+
+def test_a_group_placed_by_virtual_draws_says_so_in_every_row() -> None:
+    """Also who met nobody of the other group stands apart by virtual draws; the anchor's own group does not."""
+    games = pairs_of("a", "b", MIXED * 2) + pairs_of("c", "d", MIXED * 2, start=50)
+    games += pairs_of("b", "c", [(1.0, 1.0)] * 12, start=100)
+
+    sheet = standings_of("abcd", games, anchor="a")
+
+    reasons = {row.agent: row.reason for row in sheet.rows}
+    assert reasons == {
+        "a": None,
+        "b": "no finite distance to others (all points between groups of agents went one way): "
+        "one virtual draw added against c",
+        "c": "no finite distance to others (all points between groups of agents went one way): "
+        "one virtual draw added against b",
+        "d": "its distance to others rests on virtual draws of agents it is in a group with",
+    }
+
+
 def test_only_one_side_winning_says_so() -> None:
     """If moving first decides everything, nobody scored perfectly and the reason is another."""
     sheet = standings_of("ab", pairs_of("a", "b", [(1.0, 0.0)] * 12), anchor="a")
@@ -283,6 +330,19 @@ def test_sides_never_swapped_are_warned_of() -> None:
     assert sheet.first_move_elo is None
     assert len(sheet.warnings) == 1
     assert "sides were never swapped" in sheet.warnings[0]
+
+
+def test_the_matrix_says_what_the_differences_say() -> None:
+    """Each against each: differences by rank, no error with oneself, and chances that add up to one."""
+    sheet = standings_of("abc", three_agents(), anchor="c")
+
+    matrix, chances = sheet.matrix, sheet.matrix.superiority()
+    assert matrix.agents == ("a", "b", "c")
+    assert [matrix.elo[0] - matrix.elo[1], chances[0, 1]] == pytest.approx(
+        [sheet.differences[0].elo, sheet.differences[0].los]
+    )
+    assert np.diagonal(matrix.errors).tolist() == [0.0, 0.0, 0.0]
+    assert chances + chances.T == pytest.approx(np.ones((3, 3)))
 
 
 def test_crosstable_is_in_the_order_of_the_rows() -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_store_schemas import game_record, record, void_record
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status, Termination
+from banzuke.ratings.scores import GameColumns, Tally, tally
 from storage.game_store import GameStore
 from storage.queries import IdenticalGroup, counting_games, identical_games
 
@@ -99,6 +100,63 @@ def test_a_still_void_game_counts_against_who_was_at_fault_last(store: GameStore
     assert games.void.pair[0] == games.void.pair[1] != games.void.pair[2]
     assert [2, 1] == games.void_attempts.tolist()
     assert 0 == len(games.first)
+
+
+def test_an_attempt_in_two_files_is_rated_once(store: GameStore, tmp_path: Path) -> None:
+    """Where a compaction was interrupted, a row in its part and in the merged file is one result or one void try."""
+    record(store, "nightly", [game_record(game_no=0, **DRAW), void_record(game_no=1)])
+    record(store, "nightly", [game_record(game_no=2), void_record(game_no=1, attempt=2)])
+    parts = {path: path.read_bytes() for path in (tmp_path / "store/games/nightly").iterdir()}
+    expected = counting_games(store, ["nightly"])
+    store.compact("nightly")
+    for path, payload in parts.items():
+        path.write_bytes(payload)
+
+    games = counting_games(store, ["nightly"])
+
+    assert by_name(expected) == by_name(games)
+    assert [2, 0] == games.void_attempts.tolist()  # game 1: material-2 moves second
+    assert 1 == len(games.void.first)
+
+
+@pytest.mark.parametrize("order", [("b", "a"), ("a", "b")])
+def test_results_of_one_moment_are_told_apart_by_their_ids(store: GameStore, order: tuple[str, str]) -> None:
+    """Of two results with the same attempt and start, the one with the smaller id counts, whichever file it is in."""
+    winners = {"a": Side.FIRST, "b": Side.SECOND}
+    for letter in order:
+        record(store, "nightly", [game_record(attempt_id=f"x-{letter}", winner=winners[letter])])
+
+    games = counting_games(store, ["nightly"])
+
+    assert [1.0] == games.first_score.tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(1, 11), order=st.permutations(range(12)))
+def test_runs_rated_together_count_as_one_run(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, order: list[int]
+) -> None:
+    """The same pairs in one run or spread over two, recorded in any order, are the same counts."""
+    results = [{"winner": Side.FIRST}, DRAW, SECOND_WINS, SECOND_WINS, {"winner": Side.FIRST}, DRAW] * 2
+    store = GameStore(str(tmp_path_factory.mktemp("store")))
+    for game_no in order:
+        late = game_no // 2 >= cut // 2
+        for run_id in ("whole", "late" if late else "early"):
+            record(store, run_id, [game_record(run_id, game_no, **results[game_no])])
+    split = [run_id for run_id in ("late", "early") if store.has_run(run_id)]
+
+    whole, together = (counted(counting_games(store, run_ids)) for run_ids in (["whole"], split))
+
+    assert whole.counts.tolist() == together.counts.tolist()
+    assert whole.pattern_counts.tolist() == together.pattern_counts.tolist()
+    assert whole.pattern_pairs.tolist() == together.pattern_pairs.tolist()
+
+
+def counted(games: CountingGames) -> Tally:
+    return tally(
+        GameColumns(first_agent=games.first, second_agent=games.second, first_score=games.first_score, pair=games.pair),
+        len(games.agents),
+    )
 
 
 def test_pairs_of_different_runs_are_different(store: GameStore) -> None:

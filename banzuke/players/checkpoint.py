@@ -50,6 +50,8 @@ class CheckpointPlayer:
 
     def __init__(self, network: LoadedNetwork, *, device: torch.device, max_plies: int, temperature: float) -> None:
         self.network = network
+        # What evaluate writes down of an agent that knows it.
+        self.description, self.epoch, self.step = network.description, network.epoch, network.step
         self.device = str(device)
         self._device = device
         self._module = network.module.to(device)

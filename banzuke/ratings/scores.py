@@ -8,7 +8,7 @@ object is made per game.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -25,6 +25,10 @@ WIN: Final = 2
 
 _BITS = 10
 """Six counts of ten bits each fit into one int64 key."""
+_SPARSE = 4
+"""Keys are counted in a table of at most so many places per entry, and sorted otherwise."""
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""Multiplying by it spreads keys over the upper bits (Knuth's multiplicative hashing)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +109,23 @@ class Tally:
         """
         position = np.full(self.agents, -1, dtype=np.int64)
         position[members] = np.arange(len(members))
-        kept = (position[self.low] >= 0) & (position[self.high] >= 0)
+        kept = self.of_encounters((position[self.low] >= 0) & (position[self.high] >= 0))
+        return replace(kept, agents=len(members), low=position[kept.low], high=position[kept.high])
+
+    def of_encounters(self, kept: NDArray[np.bool_]) -> Tally:
+        """The games of some encounters, of the same agents.
+
+        Args:
+            kept: [E] which.
+        """
+        if kept.all():
+            return self
         encounter_position = np.cumsum(kept) - 1
         kept_patterns = kept[self.pattern_encounter]
         return Tally(
-            agents=len(members),
-            low=position[self.low[kept]],
-            high=position[self.high[kept]],
+            agents=self.agents,
+            low=self.low[kept],
+            high=self.high[kept],
             counts=self.counts[kept],
             pattern_encounter=encounter_position[self.pattern_encounter[kept_patterns]],
             pattern_counts=self.pattern_counts[kept_patterns],
@@ -134,16 +148,15 @@ def tally(games: GameColumns, agents: int) -> Tally:
     _check_columns(games, agents)
     if len(games.pair) == 0:
         return _empty_tally(agents)
-    encounter_keys = np.minimum(games.first_agent, games.second_agent) * agents + np.maximum(
-        games.first_agent, games.second_agent
-    )
-    result = np.rint(2.0 * games.first_score).astype(np.int64)
-    cell = 3 * (games.first_agent > games.second_agent) + result
+    encounter_keys = np.minimum(games.first_agent, games.second_agent) * agents
+    encounter_keys += np.maximum(games.first_agent, games.second_agent)
+    cell = 3 * (games.first_agent > games.second_agent).astype(np.int8)
+    cell += (2.0 * games.first_score).astype(np.int8)
     pair_encounter_keys, pair_cells = _pairs(games.pair, encounter_keys, cell)
 
-    encounters, pair_encounter = np.unique(pair_encounter_keys, return_inverse=True)
-    shapes, pair_shape = np.unique(pair_cells, return_inverse=True)
-    patterns, pattern_pairs = np.unique(pair_encounter * len(shapes) + pair_shape, return_counts=True)
+    encounters, pair_encounter = _distinct(pair_encounter_keys)
+    shapes, pair_shape = _few_distinct(pair_cells)
+    patterns, pattern_pairs = _counted(pair_encounter * len(shapes) + pair_shape)
     pattern_encounter, pattern_shape = np.divmod(patterns, len(shapes))
     shape_counts = (shapes[:, None] >> (_BITS * np.arange(6))) & ((1 << _BITS) - 1)
     pattern_counts = shape_counts.astype(np.int16).reshape(-1, 2, 3)[pattern_shape]
@@ -173,19 +186,50 @@ def _check_columns(games: GameColumns, agents: int) -> None:
         raise RatingError("a game's score is not 0, 0.5 or 1")
 
 
-def _pairs(pair: Integers, encounter_keys: Integers, cell: Integers) -> tuple[Integers, Integers]:
+def _pairs(pair: Integers, encounter_keys: Integers, cell: NDArray[np.int8]) -> tuple[Integers, Integers]:
     """Groups games by pair; returns each pair's encounter and its six counts packed into one integer."""
-    order = np.argsort(pair, kind="stable")
-    grouped = pair[order]
-    opens = np.concatenate(([True], grouped[1:] != grouped[:-1]))
+    if np.any(pair[1:] < pair[:-1]):
+        order = np.argsort(pair, kind="stable")
+        pair, encounter_keys, cell = pair[order], encounter_keys[order], cell[order]
+    opens = np.concatenate(([True], pair[1:] != pair[:-1]))
     starts = np.flatnonzero(opens)
-    keys = encounter_keys[order]
-    if np.any((keys[1:] != keys[:-1]) & ~opens[1:]):
+    if np.any((encounter_keys[1:] != encounter_keys[:-1]) & ~opens[1:]):
         raise RatingError("a pair holds games of more than one encounter")
-    if np.max(np.diff(starts, append=len(grouped))) >= 1 << _BITS:
+    if np.max(np.diff(starts, append=len(pair))) >= 1 << _BITS:
         raise RatingError(f"a pair holds more than {(1 << _BITS) - 1} games")
-    packed = np.add.reduceat(np.int64(1) << (_BITS * cell[order]), starts)
-    return keys[starts], packed
+    one_game = np.int64(1) << (_BITS * np.arange(6))
+    return encounter_keys[starts], np.add.reduceat(one_game[cell], starts)
+
+
+def _distinct(keys: Integers) -> tuple[Integers, Integers]:
+    """The keys that occur, ascending, and the index of each entry's among them; keys are not negative."""
+    if keys.max() > _SPARSE * len(keys):
+        return np.unique(keys, return_inverse=True)
+    # Counting is many times faster than sorting, where that many counters are not too many.
+    met = np.flatnonzero(np.bincount(keys))
+    place = np.zeros(met[-1] + 1, dtype=np.int64)
+    place[met] = np.arange(len(met))
+    return met, place[keys]
+
+
+def _counted(keys: Integers) -> tuple[Integers, Integers]:
+    """The keys that occur, ascending, and how often each does; keys are not negative."""
+    if keys.max() > _SPARSE * len(keys):
+        return np.unique(keys, return_counts=True)
+    occurrences = np.bincount(keys)
+    met = np.flatnonzero(occurrences)
+    return met, occurrences[met]
+
+
+def _few_distinct(values: Integers) -> tuple[Integers, Integers]:
+    """What ``np.unique`` returns with the inverse, in another order, without sorting where few values occur."""
+    bucket = (values.astype(np.uint64) * _GOLDEN) >> np.uint64(48)
+    holder = np.zeros(1 << 16, dtype=np.int64)
+    holder[bucket] = values
+    if np.any(holder[bucket] != values):
+        return np.unique(values, return_inverse=True)
+    buckets, place = _distinct(bucket.astype(np.int64))
+    return holder[buckets], place
 
 
 def _empty_tally(agents: int) -> Tally:

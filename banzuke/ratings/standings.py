@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from banzuke.errors import RatingError
-from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, Booleans, BradleyTerryFit, connected_pools, fit
+from banzuke.ratings.bradley_terry import TRUSTED_PAIRS, BradleyTerryFit, fit
 from banzuke.ratings.elo import likelihood_of_superiority, normal_quantile
+from banzuke.ratings.existence import Booleans, connected_pools
 from banzuke.ratings.scores import DRAW, LOSS, WIN, Floats, GameColumns, Integers, Tally, tally
 
 if TYPE_CHECKING:
@@ -80,6 +81,34 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Each against each of the m rated agents, in the order of the rows."""
+
+    agents: tuple[str, ...]
+    elo: Floats
+    """[m] ratings."""
+    errors: Floats
+    """[m, m] standard errors in Elo of the differences; the diagonal is 0."""
+
+    def superiority(self) -> Floats:
+        """[m, m] chance, 0 to 1, of the row's agent being stronger than the column's; one half on the diagonal."""
+        certain = np.where(self.errors > 0.0, self.errors, 1.0)
+        return np.asarray(ndtr((self.elo[:, None] - self.elo) / certain))
+
+    def each(self) -> tuple[Difference, ...]:
+        """Every two agents once, the one ranked higher first: half a million of a thousand agents."""
+        above, below = np.triu_indices(len(self.agents), k=1)
+        elo = self.elo[above] - self.elo[below]
+        half_width = normal_quantile() * self.errors[above, below]
+        los = self.superiority()[above, below]
+        columns = (above, below, elo, elo - half_width, elo + half_width, los)
+        return tuple(
+            Difference(agent=self.agents[agent], versus=self.agents[versus], elo=elo, low=low, high=high, los=los)
+            for agent, versus, elo, low, high, los in zip(*(column.tolist() for column in columns), strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crosstable:
     """Each against each, n agents in the order of the rows."""
 
@@ -96,8 +125,7 @@ class Standings:
 
     rows: tuple[StandingRow, ...]
     """By rank; unrated agents last, by name."""
-    differences: tuple[Difference, ...]
-    """Every pair of rated agents once, the one ranked higher first."""
+    matrix: Differences
     crosstable: Crosstable
     warnings: tuple[str, ...]
     """One line each. What this module cannot know (identical games, say) the caller adds."""
@@ -108,6 +136,11 @@ class Standings:
     first_move_high: float | None
     draw_rate: float | None
     """Share of draws, 0 to 1, between equally strong agents; None without a rated game."""
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Every two rated agents once, the one ranked higher first; made when asked for."""
+        return self.matrix.each()
 
 
 def compute_standings(
@@ -158,7 +191,7 @@ def compute_standings(
     first_move_low, first_move_high = rated.first_move_interval()
     return Standings(
         rows=tuple(rows),
-        differences=_differences(rated),
+        matrix=_differences(rated),
         crosstable=_crosstable(entrants, counts, ranked + unrated),
         warnings=(*warnings, *_warnings(rated, sum(len(pool) for pool in pools), apart)),
         first_move_elo=rated.fitted.first_move_elo,
@@ -196,7 +229,7 @@ def _without_ratings(entrants: Sequence[Entrant], counts: Tally, warnings: list[
     nothing = _Figures.of(np.zeros(3, dtype=np.int64))
     return Standings(
         rows=tuple(_unrated_row(rank, entrants[index], nothing, "") for rank, index in enumerate(listed)),
-        differences=(),
+        matrix=Differences(agents=(), elo=np.zeros(0), errors=np.zeros((0, 0))),
         crosstable=_crosstable(entrants, counts, listed),
         warnings=tuple(warnings),
         first_move_elo=None,
@@ -241,11 +274,13 @@ class _RatedPool:
         fitted = fit(counts)
         names = [entrants[index].agent for index in members]
         difference_errors = fitted.difference_errors()
+        held = int(np.argmax(np.bincount(fitted.group)))
         if anchor_index is None:
             elo = fitted.elo + anchor_elo
             errors, widened, pairs = fitted.mean_errors(), fitted.mean_is_widened(), fitted.pairs
         else:
             anchor = int(np.searchsorted(members, anchor_index))
+            held = int(fitted.group[anchor])
             elo = fitted.elo - fitted.elo[anchor] + anchor_elo
             errors, widened = difference_errors[anchor], fitted.difference_is_widened()[anchor]
             pairs = np.minimum(fitted.pairs, fitted.pairs[anchor])
@@ -260,7 +295,7 @@ class _RatedPool:
             reasons=[
                 "; ".join(part for part in parts if part is not None) or None
                 for parts in zip(
-                    _virtual_draw_reasons(names, counts, fitted),
+                    _virtual_draw_reasons(names, counts, fitted, held),
                     _widening_reasons(pairs, widened),
                     (entrants[index].remark for index in members),
                     strict=True,
@@ -276,7 +311,8 @@ class _RatedPool:
         return self.fitted.first_move_elo - half_width, self.fitted.first_move_elo + half_width
 
 
-def _virtual_draw_reasons(names: list[str], counts: Tally, fitted: BradleyTerryFit) -> list[str | None]:
+def _virtual_draw_reasons(names: list[str], counts: Tally, fitted: BradleyTerryFit, held: int) -> list[str | None]:
+    """What virtual draws did to each agent; ``held`` is the group that the scale hangs on."""
     opponents: list[list[str]] = [[] for _ in names]
     divided = np.zeros(len(names), dtype=bool)
     for encounter in np.flatnonzero(fitted.virtual_draws):
@@ -285,22 +321,26 @@ def _virtual_draw_reasons(names: list[str], counts: Tally, fitted: BradleyTerryF
         opponents[high].append(names[low])
         divided[[low, high]] |= fitted.divided[encounter]
     return [
-        f"no finite estimate ({_cause(results, apart=apart)}): one virtual draw added against {_few(against)}"
+        f"{_lack(results, apart=apart)}: one virtual draw added against {_few(against)}"
         if against
         else None
-        for against, results, apart in zip(opponents, counts.results_by_agent.tolist(), divided.tolist(), strict=True)
+        if group == held
+        else "its distance to others rests on virtual draws of agents it is in a group with"
+        for against, results, apart, group in zip(
+            opponents, counts.results_by_agent.tolist(), divided.tolist(), fitted.group.tolist(), strict=True
+        )
     ]
 
 
-def _cause(results: list[int], *, apart: bool) -> str:
+def _lack(results: list[int], *, apart: bool) -> str:
     games = sum(results)
     if results[WIN] == games:
-        return "it won every game"
+        return "no finite estimate (it won every game)"
     if results[LOSS] == games:
-        return "it lost every game"
+        return "no finite estimate (it lost every game)"
     if apart:
-        return "all points between groups of agents went one way"
-    return "the results do not bound the first-move advantage"
+        return "no finite distance to others (all points between groups of agents went one way)"
+    return "no finite estimate (the results do not bound the first-move advantage)"
 
 
 def _few(names: list[str]) -> str:
@@ -392,17 +432,12 @@ def _unrated_row(rank: int, entrant: Entrant, figures: _Figures, apart: str) -> 
     )
 
 
-def _differences(rated: _RatedPool) -> tuple[Difference, ...]:
+def _differences(rated: _RatedPool) -> Differences:
     order = np.array(rated.order)
-    above, below = np.triu_indices(len(order), k=1)
-    stronger, weaker = order[above], order[below]
-    elo = rated.elo[stronger] - rated.elo[weaker]
-    errors = rated.difference_errors[stronger, weaker]
-    half_width = normal_quantile() * errors
-    columns = (stronger, weaker, elo, elo - half_width, elo + half_width, ndtr(elo / errors))
-    return tuple(
-        Difference(agent=rated.names[agent], versus=rated.names[versus], elo=elo, low=low, high=high, los=los)
-        for agent, versus, elo, low, high, los in zip(*(column.tolist() for column in columns), strict=True)
+    return Differences(
+        agents=tuple(rated.names[position] for position in rated.order),
+        elo=rated.elo[order],
+        errors=rated.difference_errors[np.ix_(order, order)],
     )
 
 
@@ -427,8 +462,10 @@ def _warnings(rated: _RatedPool, playing: int, apart: str) -> list[str]:
     if playing > len(rated.names):
         warnings.append(f"{playing - len(rated.names)} agents played but no chain of games connects them to {apart}")
     if rated.fitted.first_move_elo is None:
+        among = " among agents that took points from each other" if rated.fitted.divided.any() else ""
         warnings.append(
-            "sides were never swapped, so that a first-move advantage cannot be told from the ratings: none is assumed"
+            f"sides were never swapped{among}, so that a first-move advantage cannot be told from the ratings: "
+            "none is assumed"
         )
     if rated.fitted.virtual_draws.any():
         warnings.append(f"{int(rated.fitted.virtual_draws.sum())} encounters were given one virtual draw (see reason)")

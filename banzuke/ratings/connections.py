@@ -1,0 +1,118 @@
+"""What holds a pool together: whether one encounter, or one agent, is all that connects two groups of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from banzuke.ratings.existence import Booleans
+    from banzuke.ratings.quality import Numbers
+    from banzuke.ratings.scores import Integers
+
+_SHOWN = 3
+"""Agents of a group that are named."""
+
+
+def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Numbers, second: Numbers) -> Iterator[str]:
+    """A line if the rated pool has two groups of two agents or more that one encounter, or one agent, connects.
+
+    An agent that met a single other one is no group: so are all challenged agents of a gauntlet. Of several such places
+    that is named at which most is at stake.
+
+    Args:
+        agents: names.
+        is_rated: (agents,) whom to look at.
+        first: (games,) index of one agent of each game.
+        second: (games,) index of the other.
+    """
+    members = np.flatnonzero(is_rated)
+    place = np.full(len(agents), -1)
+    place[members] = np.arange(len(members))
+    kept = (place[first] >= 0) & (place[second] >= 0)
+    ends = place[np.minimum(first, second)[kept]] * len(members) + place[np.maximum(first, second)[kept]]
+    encounters, games = np.unique(ends, return_counts=True)
+    low, high = np.divmod(encounters, max(len(members), 1))
+    names = [agents[index] for index in members.tolist()]
+    if _is_cycle(low, high, len(members)):
+        return
+    bridges = _bridges(low, high, len(members))
+    if bridges:
+        encounter = max(bridges, key=lambda index: bridges[index].sum())
+        yield (
+            f"only the {games[encounter]} games of {names[low[encounter]]} against {names[high[encounter]]} connect "
+            f"{_named(names, bridges[encounter])} with the rest of the pool{_and_others(bridges, 'encounter')}: every "
+            "difference across rests on them; play another encounter between the two groups"
+        )
+        return
+    cuts = _cut_agents(low, high, len(members))
+    if cuts:
+        agent = max(cuts, key=lambda index: cuts[index].sum())
+        yield (
+            f"only {names[agent]} connects {_named(names, cuts[agent])} with the rest of the pool"
+            f"{_and_others(cuts, 'agent')}: every difference across rests on its games; play an encounter between the "
+            "two groups"
+        )
+
+
+def _is_cycle(low: Integers, high: Integers, agents: int) -> bool:
+    """Whether everybody has met half of the others; then there is a cycle through all, which no cut can part.
+
+    G. A. Dirac, Proc. London Math. Soc. 2, 1952. It spares round-robins what follows.
+    """
+    degrees = np.bincount(np.concatenate([low, high]), minlength=agents)
+    return agents < 4 or bool(2 * degrees.min() >= agents)
+
+
+def _bridges(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
+    """The encounters without which the pool falls into two groups of two or more, and who is in the smaller one.
+
+    A bridge is in every spanning tree: the edges of one are tried.
+    """
+    numbers = csr_array((1.0 + np.arange(len(low)), (low, high)), shape=(agents, agents))
+    found = {}
+    for encounter in (minimum_spanning_tree(numbers).data.astype(np.int64) - 1).tolist():
+        is_kept = np.arange(len(low)) != encounter
+        apart = _smaller_part(low[is_kept], high[is_kept], np.ones(agents, dtype=bool))
+        if apart is not None:
+            found[encounter] = apart
+    return found
+
+
+def _cut_agents(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
+    """The agents without which the pool falls into groups of two or more, and who is in the smaller ones."""
+    degrees = np.bincount(np.concatenate([low, high]), minlength=agents)
+    found = {}
+    for agent in np.flatnonzero(degrees >= 2).tolist():
+        is_kept = (low != agent) & (high != agent)
+        apart = _smaller_part(low[is_kept], high[is_kept], np.arange(agents) != agent)
+        if apart is not None:
+            found[agent] = apart
+    return found
+
+
+def _smaller_part(low: Integers, high: Integers, is_there: Booleans) -> Booleans | None:
+    """(agents,) who is in a group that is not the largest; None if there is one group only, loners aside."""
+    agents = len(is_there)
+    edges = csr_array((np.ones(len(low)), (low, high)), shape=(agents, agents))
+    count, group = connected_components(edges, directed=False)
+    sizes = np.bincount(group, weights=is_there, minlength=count)
+    is_small = sizes >= 2
+    is_small[sizes.argmax()] = False
+    return is_small[group] & is_there if is_small.any() else None
+
+
+def _named(names: Sequence[str], is_named: Booleans) -> str:
+    listed = sorted(names[index] for index in np.flatnonzero(is_named).tolist())
+    shown = ", ".join(listed[:_SHOWN])
+    return shown if len(listed) <= _SHOWN else f"{shown} and {len(listed) - _SHOWN} more"
+
+
+def _and_others(found: dict[int, Booleans], what: str) -> str:
+    others = len(found) - 1
+    return f" ({others} more {what}{'' if others == 1 else 's'} like it)" if others else ""
