@@ -203,6 +203,7 @@ def speed(arguments: argparse.Namespace) -> None:
     for name, key in (
         ("store to rows of standings, seconds", "seconds"),
         ("the whole process, imports included, seconds", "process"),
+        ("of which on a core, of both together, seconds", "cpu"),
         ("peak memory of the process, MiB", "peak"),
     ):
         _row([name, ", ".join(f"{run[key]:.2f}" if key != "peak" else f"{run[key]:.0f}" for run in runs)])
@@ -216,11 +217,18 @@ def rate(uri: str) -> None:
     started = time.perf_counter()
     rows = rows_now(store, RUN_ID)
     seconds = time.perf_counter() - started
+    used = resource.getrusage(resource.RUSAGE_SELF)
     widths = [
         row.elo_high - row.elo_low for row in rows if row.elo_high is not None and row.elo_low is not None and row.rated
     ]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEGABYTE
-    print(json.dumps({"seconds": seconds, "peak": peak, "rated": len(widths), "widest": max(widths)}))
+    figures = {
+        "seconds": seconds,
+        "cpu": used.ru_utime + used.ru_stime,
+        "peak": used.ru_maxrss / _MEGABYTE,
+        "rated": len(widths),
+        "widest": max(widths),
+    }
+    print(json.dumps(figures))
 
 
 def _signed(figure: float) -> str:

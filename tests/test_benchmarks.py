@@ -54,7 +54,7 @@ def test_the_benchmark_of_ratings_prints_its_tables() -> None:
     headings = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("## ")]
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert ["Coverage", "Sequential", "Ordo's", "From"] == headings
-    assert 1 + 9 + 1 + 10 + 1 + 4 + 1 + 5 == len(rows)
+    assert 1 + 9 + 1 + 10 + 1 + 4 + 1 + 6 == len(rows)
     assert "nan" not in done.stdout
     converted = next(row for row in rows if row.startswith("| largest difference after converting"))
     assert 0.5 > float(converted.split("|")[2])
