@@ -188,7 +188,9 @@ def merged_json(summaries: Sequence[Summary], store: str, *, seconds: float) -> 
     each = [summary_json(summary, store) for summary in summaries]
     if len(each) == 1:
         return each[0] | {"seconds": round(seconds, 3)}
-    counts = {key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing", "spared")}
+    counts = {
+        key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing", "spared")
+    }
     return {
         "run_id": None,
         "store": store,

@@ -110,13 +110,7 @@ def run_test(
     verbose: bool,
     again: str = THE_SAME,
 ) -> Ended[Summary]:
-    """Run a sequential test; see ``flows/run_sprt.py``.
-
-    Args:
-        hypotheses: elo0, elo1, alpha, beta and model.
-
-    The others and the errors as of :func:`run_tournament`.
-    """
+    """Run a sequential test between such ``hypotheses``; see ``flows/run_sprt.py``, and :func:`run_tournament`."""
     check_beforehand(spec, store, run_id, test_of_spec(spec, hypotheses))
     with (
         _prepared(spec, verbose=verbose, again=again) as (call, pool),

@@ -43,12 +43,13 @@ def test_json(report: TestReport) -> dict[str, Any]:
 def test_lines(report: TestReport) -> list[str]:
     """The verdict, what it rests on, and whether the games still say the same."""
     figures, final = report.figures, report.final
-    reason = f" ({figures['reason']})" if figures["reason"] else ""
+    stand = f"llr {_number(figures['llr'])} in ({figures['lower']:.2f}, {figures['upper']:.2f})"
+    if figures["reason"]:
+        stand += f" ({figures['reason']})"
+    verdict = f"{figures['verdict']}: {_MEANING[figures['verdict']]} after {figures['pairs']} pairs"
     lines = [
         f"test:      {report.test}",
-        f"verdict:   {figures['verdict']}: {_MEANING[figures['verdict']]} after {figures['pairs']} pairs "
-        f"({_counts(figures['counts'])}); llr {_number(figures['llr'])} in "
-        f"({figures['lower']:.2f}, {figures['upper']:.2f}){reason}",
+        f"verdict:   {verdict} ({_counts(figures['counts'])}); {stand}",
         f"estimate:  {_estimate(report)}",
     ]
     if report.skipped:

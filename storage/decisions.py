@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from storage.atomic import Files
 
-_KINDS = {"decided_at_pair": int, "verdict": str, "skipped": list, "counts": list}
+_KINDS = {
+    "decided_at": str,
+    "decided_at_pair": int,
+    "verdict": str,
+    "llr": float,
+    "lower": float,
+    "upper": float,
+    "pairs": int,
+    "counts": list,
+    "skipped": list,
+}
 
 
 def write_decision(files: Files, run_id: str, document: Mapping[str, Any], *, replace: bool) -> None:
@@ -66,14 +76,18 @@ def read_skipped(files: Files, run_id: str) -> tuple[int, ...]:
     """
     name = skipped_document(run_id)
     try:
-        pairs = _read(files, name, run_id, {"skipped": list})["skipped"]
-        if not all(type(pair) is int and pair >= 0 for pair in pairs):
-            raise CorruptPartError("what is skipped is no list of pairs")
+        pairs = _pairs(_read(files, name, run_id, {"skipped": list})["skipped"])
     except FileNotFoundError:
         return ()
     except CorruptPartError as error:
         raise CorruptPartError(f"{files.place(name)}: {error}; restore it from a copy") from error
-    return tuple(pairs)
+    return pairs
+
+
+def _pairs(numbers: list[Any]) -> tuple[int, ...]:
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise CorruptPartError("what is skipped is no list of pairs")
+    return tuple(numbers)
 
 
 def _payload(document: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""The referee of a run that is a sequential test: called before the first game, and what is left to write at the end."""
+"""The referee of a run that is a sequential test: called before the first game; what is left to write at the end."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_of_run(document: Mapping[str, Any]) -> SequentialTest | None:
         values = {name: kept[name] for name in DEFAULTS}
         return SequentialTest(agent=kept["agent"], versus=kept["versus"], hypotheses=Hypotheses(**values))
     except (LookupError, TypeError, RatingError) as error:
-        raise CorruptPartError(f"run {document.get('run_id')}: its document holds no sequential test: {error}") from error
+        raise CorruptPartError(f"run {document['run_id']}: its document holds no sequential test: {error}") from error
 
 
 def sparing(spec: Spec) -> Spec:
@@ -183,7 +183,7 @@ def report_test(games: GameStore, run_id: str, test: SequentialTest) -> TestRepo
         decided_at_pair=kept["decided_at_pair"],
         decided_at=kept["decided_at"],
         skipped=tuple(kept["skipped"]),
-        estimate=estimate_after_stop(figures["counts"], test.hypotheses),
+        estimate=estimate_after_stop(kept["counts"], test.hypotheses),
         final=kept["final"] if kept["decided_at_pair"] is None else kept["final"] or final_document(course),
         recomputed=now,
         disagreement=_disagreement(kept, now),

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from banzuke.ratings.sprt import Hypotheses, SprtResult, log_likelihood_ratios, test
+from banzuke.ratings.sprt import Hypotheses, SprtResult, Verdict, log_likelihood_ratios, test
 
 UNKNOWN = -1
 """Instead of the points of a game without a counting result."""
+NEAR = 1e-6
+"""To a bound. There each count is tested by itself: how many are computed together may change the last digits, and
+how many are is a matter of time."""
 OUTCOMES = 5
 """Of a pair: 0 to 4 half points."""
 
@@ -96,10 +99,12 @@ class Course:
         taken = np.where(is_skipped[:settled, np.newaxis], 0, _one_hot(ahead[:settled]))
         counts = self._counts + np.cumsum(taken, axis=0)
         llr = log_likelihood_ratios(counts, self.hypotheses)
-        is_beyond = (llr <= self.hypotheses.lower) | (llr >= self.hypotheses.upper)
-        if is_beyond.any():
-            settled = 1 + int(np.argmax(is_beyond))
-            self.last_pair = self._reached + settled - 1
+        is_near = (llr <= self.hypotheses.lower + NEAR) | (llr >= self.hypotheses.upper - NEAR)
+        for place in map(int, np.flatnonzero(is_near)):
+            if test(counts[place], self.hypotheses).verdict is not Verdict.CONTINUE:
+                settled = place + 1
+                self.last_pair = self._reached + place
+                break
         self._counts = counts[settled - 1]
         self._reached += settled
 
@@ -142,4 +147,5 @@ class Course:
 
 def _one_hot(half_points: NDArray[np.int8]) -> NDArray[np.int64]:
     """Shape (pairs, 5), a 1 at what the two games were worth together; of unknown ones at any place."""
-    return np.eye(OUTCOMES, dtype=np.int64)[half_points.sum(axis=1, dtype=np.int64)]
+    rows: NDArray[np.int64] = np.eye(OUTCOMES, dtype=np.int64)[half_points.sum(axis=1, dtype=np.int64)]
+    return rows
