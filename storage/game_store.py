@@ -276,6 +276,10 @@ class GameStore:
         """
         return read_decision(self._files, run_id)
 
+    def has_test(self, run_id: str) -> bool:
+        """Whether a sequential test of that name has kept anything, readable or not."""
+        return any(map(self._files.exists, (layout.decision_document(run_id), layout.skipped_document(run_id))))
+
     def write_skipped(self, run_id: str, pairs: Sequence[int]) -> None:
         """Keep which pairs the run's sequential test passes over, in place of what was.
 

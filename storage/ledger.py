@@ -89,7 +89,7 @@ class Tallies:
     """Tried, and every attempt was void."""
     missing: int
     """Never tried."""
-    spared: int
+    spared: int = 0
     """Without a result, and not in need of one: they lie behind the verdict of a sequential test."""
 
 
@@ -143,9 +143,9 @@ class Ledger:
     def half_points(self, agent: str) -> NDArray[np.int8]:
         """What every planned game was worth to one agent of two: 0, 1, 2, or -1 without a result; shape (pairs, 2).
 
-        In the order of the plan, whose games go pair by pair.
+        In the order of the games' numbers, which go pair by pair.
         """
-        plan = self._store.plan_table(self._run_id, ["game_no", "first_agent"])
+        plan = self._store.plan_table(self._run_id, ["game_no", "first_agent"]).sort_by("game_no")
         counting = self._counting
         points = np.full(plan.num_rows, -1, dtype=np.int8)
         places = np.searchsorted(_array(plan["game_no"]), _array(counting["game_no"]))

@@ -40,11 +40,11 @@ def check_not_orphaned(games: GameStore, run_id: str) -> None:
     """Nothing to see where a run that has no document has nothing else either.
 
     Raises:
-        RunChangedError: it has a plan or games; of which spec, nobody can say.
+        RunChangedError: it has a plan, games, or what a test keeps; of which spec, nobody can say.
     """
-    if games.has_plan(run_id) or games.has_games(run_id):
+    if games.has_plan(run_id) or games.has_games(run_id) or games.has_test(run_id):
         raise RunChangedError(
-            f"run {run_id} has lost its run.json, but its plan or games are still in {games.uri}: "
+            f"run {run_id} has lost its run.json, but its plan, games or verdict are still in {games.uri}: "
             "restore run.json from a copy, or give this one another --run-id"
         )
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from banzuke.errors import CorruptPartError, RatingError, SpecError, StorageError
-from banzuke.ratings.sequential import Course, Standpoint
+from banzuke.ratings.sequential import Course, Standpoint, fewest_pairs
 from banzuke.ratings.sprt import Hypotheses, StoppedEstimate, estimate_after_stop
 from banzuke.specs import Spec
 from storage.game_store import GameStore
@@ -20,6 +20,8 @@ from storage.ledger import Ledger
 
 DEFAULTS: dict[str, Any] = {"elo0": 0.0, "elo1": 50.0, "alpha": 0.05, "beta": 0.05, "model": "logistic"}
 """For a new checkpoint against an old one; ``docs/sprt.md`` says why."""
+ENOUGH_PAIRS = 20_000
+"""No test of a person's lifetime needs more to have any verdict."""
 DOCUMENT_KEY = "sprt"
 """In a run's document; a run without it is a tournament."""
 
@@ -51,15 +53,25 @@ def test_of_spec(spec: Spec, hypotheses: Mapping[str, Any]) -> SequentialTest:
     The agent in question is the challenger of a gauntlet, else the one that is not the anchor, else the first.
 
     Raises:
-        SpecError: the spec has not exactly two agents, or the hypotheses make no sense.
+        SpecError: the spec has not exactly two agents, the hypotheses make no sense, or the games of the spec are too
+            few for any verdict.
     """
     names = [agent.name for agent in spec.agents]
     if len(names) != 2:
         raise SpecError(f"sprt: the spec has {len(names)} agents; a sequential test is between exactly two")
+    test = _hypotheses(hypotheses)
+    games = spec.tournament.games_per_encounter
+    if fewest_pairs(test, min(games // 2, ENOUGH_PAIRS)) is None:
+        enough = fewest_pairs(test, ENOUGH_PAIRS)
+        advice = "take hypotheses that lie further apart" if enough is None else f"at least {2 * enough} are needed"
+        raise SpecError(
+            f"[tournament]: games_per_encounter: {games} is the most that the test may play, and not even {games} wins in "
+            f"a row would decide between elo0 = {test.elo0:g} and elo1 = {test.elo1:g}; {advice}"
+        )
     others = [name for name in names if name != spec.ratings.anchor]
     agent = (*spec.tournament.challengers, *others)[0]
     [versus] = [name for name in names if name != agent]
-    return SequentialTest(agent=agent, versus=versus, hypotheses=_hypotheses(hypotheses))
+    return SequentialTest(agent=agent, versus=versus, hypotheses=test)
 
 
 def _hypotheses(values: Mapping[str, Any]) -> Hypotheses:

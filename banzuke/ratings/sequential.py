@@ -145,6 +145,23 @@ class Course:
         )
 
 
+def fewest_pairs(hypotheses: Hypotheses, most: int) -> int | None:
+    """After how many pairs there can be a verdict at all: if one agent wins every game.
+
+    Args:
+        hypotheses: between which it is decided.
+        most: pairs to be looked at.
+
+    Returns:
+        None where so many do not suffice.
+    """
+    pairs = np.arange(1, most + 1, dtype=np.int64)[:, np.newaxis]
+    sweeps = [pairs * np.eye(OUTCOMES, dtype=np.int64)[worst_or_best] for worst_or_best in (0, OUTCOMES - 1)]
+    lost, won = (log_likelihood_ratios(counts, hypotheses) for counts in sweeps)
+    decides = np.flatnonzero((lost <= hypotheses.lower) | (won >= hypotheses.upper))
+    return int(decides[0]) + 1 if len(decides) else None
+
+
 def _one_hot(half_points: NDArray[np.int8]) -> NDArray[np.int64]:
     """Shape (pairs, 5), a 1 at what the two games were worth together; of unknown ones at any place."""
     rows: NDArray[np.int64] = np.eye(OUTCOMES, dtype=np.int64)[half_points.sum(axis=1, dtype=np.int64)]
