@@ -10,7 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from deployments.verdicts import test_json, test_lines
+from deployments.verdicts import sprt_json, sprt_lines
 
 if TYPE_CHECKING:
     from banzuke.ratings.standings import StandingRow, Standings
@@ -114,8 +114,8 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
 
 
 def _print_test(console: Console, summary: Summary) -> None:
-    if summary.test is not None:
-        for line in test_lines(summary.test):
+    if summary.sprt is not None:
+        for line in sprt_lines(summary.sprt):
             console.print(Text(line), soft_wrap=True)
 
 
@@ -179,7 +179,7 @@ def summary_json(summary: Summary, store: str) -> dict[str, Any]:
         "unfit": [{"agent": agent, "reason": reason} for agent, reason in summary.unfit],
         "put_off": [{"agent": agent, "reason": reason} for agent, reason in summary.put_off],
         "standings": [asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings],
-        **({} if summary.test is None else {"sprt": test_json(summary.test)}),
+        **({} if summary.sprt is None else {"sprt": sprt_json(summary.sprt)}),
     }
 
 

@@ -29,7 +29,7 @@ from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.backfill import shared_spec, specs_of_runs
 from tasks.resuming import check_not_orphaned, check_same_test, check_unchanged, playing
-from tasks.sequential import DEFAULTS, SequentialTest, test_of_spec
+from tasks.sequential import DEFAULTS, SequentialTest, make_test
 from tasks.summary import Summary
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def run_test(
     again: str = THE_SAME,
 ) -> Ended[Summary]:
     """Run a sequential test between such ``hypotheses``; see ``flows/run_sprt.py``, and :func:`run_tournament`."""
-    check_beforehand(spec, store, run_id, test_of_spec(spec, hypotheses))
+    check_beforehand(spec, store, run_id, make_test(spec, hypotheses))
     with (
         _prepared(spec, verbose=verbose, again=again) as (call, pool),
         LiveTable(spec, store, run_id, live=live),

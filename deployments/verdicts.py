@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.sequential import TestReport
+    from tasks.sequential import SprtReport
 
 _MEANING = {
     "accept_h0": "elo0 is accepted",
@@ -17,7 +17,7 @@ _MEANING = {
 _OUTCOMES = ("LL", "LD", "DD+WL", "WD", "WW")
 
 
-def test_json(report: TestReport) -> dict[str, Any]:
+def sprt_json(report: SprtReport) -> dict[str, Any]:
     """The object ``sprt`` of a run's JSON."""
     now = report.recomputed
     return {
@@ -40,7 +40,7 @@ def test_json(report: TestReport) -> dict[str, Any]:
     }
 
 
-def test_lines(report: TestReport) -> list[str]:
+def sprt_lines(report: SprtReport) -> list[str]:
     """The verdict, what it rests on, and whether the games still say the same."""
     figures, final = report.figures, report.final
     stand = f"llr {_number(figures['llr'])} in ({figures['lower']:.2f}, {figures['upper']:.2f})"
@@ -67,7 +67,7 @@ def test_lines(report: TestReport) -> list[str]:
     return lines
 
 
-def _estimate(report: TestReport) -> str:
+def _estimate(report: SprtReport) -> str:
     found = report.estimate
     if found.elo is None:
         return f"none: {found.reason}"

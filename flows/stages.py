@@ -144,8 +144,8 @@ def end_state(summary: Summary, *, stopped: bool) -> State[Summary]:
         f"{summary.counting} of {summary.planned} games count; "
         f"{summary.voids} void, {summary.missing} missing, {len(summary.unfit)} agents unfit"
     )
-    if summary.test is not None:
-        message += f"; {summary.test.figures['verdict']} after {summary.test.figures['pairs']} pairs"
+    if summary.sprt is not None:
+        message += f"; {summary.sprt.figures['verdict']} after {summary.sprt.figures['pairs']} pairs"
     if stopped and summary.outstanding and not summary.has_ended:
         return Cancelled(name="Stopped", message=message, data=summary)
     if summary.has_ended:

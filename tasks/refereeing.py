@@ -14,7 +14,7 @@ from banzuke.workers.referee import Referee
 from storage.game_store import GameStore
 from tasks.policies import MACHINERY
 from tasks.runs import parse_spec
-from tasks.sequential import course_of, decision_document, final_document, test_of_run
+from tasks.sequential import course_of, decision_document, final_document, recorded_test
 
 
 def call_referee(store: str, run_id: str, spec_json: str, pool: WorkerPool) -> None:
@@ -24,7 +24,7 @@ def call_referee(store: str, run_id: str, spec_json: str, pool: WorkerPool) -> N
     now.
     """
     games = GameStore(store)
-    test = test_of_run(games.read_run(run_id))
+    test = recorded_test(games.read_run(run_id))
     if test is None or games.read_decision(run_id) is not None:
         return
 
@@ -50,7 +50,7 @@ def call_referee(store: str, run_id: str, spec_json: str, pool: WorkerPool) -> N
 def close_test(store: str, run_id: str) -> None:
     """Write down what all games say, now that those in flight at the verdict are over, if the run is a decided test."""
     games = GameStore(store)
-    test = test_of_run(games.read_run(run_id))
+    test = recorded_test(games.read_run(run_id))
     decision = games.read_decision(run_id)
     if test is None or decision is None or decision.get("final") is not None:
         return

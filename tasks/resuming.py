@@ -11,7 +11,7 @@ from banzuke.identity import Identity, spec_fingerprint
 from banzuke.specs import Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
-from tasks.sequential import SequentialTest, test_of_run
+from tasks.sequential import SequentialTest, recorded_test
 
 
 def set_aside_damage(games: GameStore, run_id: str) -> list[str]:
@@ -86,7 +86,7 @@ def check_same_test(document: Mapping[str, Any], test: SequentialTest | None) ->
     Raises:
         RunChangedError: it is a tournament and no test, a test and no tournament, or another test.
     """
-    run_id, begun = document["run_id"], test_of_run(document)
+    run_id, begun = document["run_id"], recorded_test(document)
     if begun == test:
         return
     if begun is None:

@@ -24,7 +24,7 @@ from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import ONCE
 from tasks.resuming import check_not_orphaned, check_same_test, check_unchanged, set_aside_damage
-from tasks.sequential import DOCUMENT_KEY, SequentialTest, test_of_spec
+from tasks.sequential import DOCUMENT_KEY, SequentialTest, make_test
 
 PACKAGES = ("prefect", "torch", "pyarrow", "cshogi", "numpy", "pydantic")
 
@@ -45,7 +45,7 @@ def open_run(spec_json: str, store: str, run_id: str, hypotheses: Mapping[str, A
             has changed.
     """
     spec = parse_spec(spec_json)
-    test = None if hypotheses is None else test_of_spec(spec, hypotheses)
+    test = None if hypotheses is None else make_test(spec, hypotheses)
     identities = {agent.name: identify(agent) for agent in spec.agents}
     games = GameStore(store)
     try:

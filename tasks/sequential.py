@@ -47,7 +47,7 @@ class SequentialTest:
         )
 
 
-def test_of_spec(spec: Spec, hypotheses: Mapping[str, Any]) -> SequentialTest:
+def make_test(spec: Spec, hypotheses: Mapping[str, Any]) -> SequentialTest:
     """The test that a spec and hypotheses ask for.
 
     The agent in question is the challenger of a gauntlet, else the one that is not the anchor, else the first.
@@ -65,8 +65,8 @@ def test_of_spec(spec: Spec, hypotheses: Mapping[str, Any]) -> SequentialTest:
         enough = fewest_pairs(test, ENOUGH_PAIRS)
         advice = "take hypotheses that lie further apart" if enough is None else f"at least {2 * enough} are needed"
         raise SpecError(
-            f"[tournament]: games_per_encounter: {games} is the most that the test may play, and not even {games} wins in "
-            f"a row would decide between elo0 = {test.elo0:g} and elo1 = {test.elo1:g}; {advice}"
+            f"[tournament]: games_per_encounter: {games} is the most that the test may play, and not even {games} wins "
+            f"in a row would decide between elo0 = {test.elo0:g} and elo1 = {test.elo1:g}; {advice}"
         )
     others = [name for name in names if name != spec.ratings.anchor]
     agent = (*spec.tournament.challengers, *others)[0]
@@ -85,12 +85,12 @@ def hypotheses_of(games: GameStore, run_id: str, given: Mapping[str, Any]) -> di
     """What was given on the command line; for the rest what the run was begun with, or the defaults of a new one."""
     kept = None
     with suppress(StorageError):  # there is no such run, or whoever is to go on with it will say what is wrong
-        kept = test_of_run(games.read_run(run_id))
+        kept = recorded_test(games.read_run(run_id))
     chosen = DEFAULTS if kept is None else asdict(kept.hypotheses)
     return chosen | {name: value for name, value in given.items() if value is not None}
 
 
-def test_of_run(document: Mapping[str, Any]) -> SequentialTest | None:
+def recorded_test(document: Mapping[str, Any]) -> SequentialTest | None:
     """The test that a run is; None where it is a tournament.
 
     Raises:
@@ -153,10 +153,8 @@ def _figures(standpoint: Standpoint) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TestReport:
+class SprtReport:
     """How far a run's test is, from what was kept at its verdict and from its games as they are now."""
-
-    __test__ = False  # for pytest: this is none of its tests
 
     test: SequentialTest
     figures: Mapping[str, Any]
@@ -177,7 +175,7 @@ class TestReport:
         return self.decided_at_pair is not None
 
 
-def report_test(games: GameStore, run_id: str, test: SequentialTest) -> TestReport:
+def report_test(games: GameStore, run_id: str, test: SequentialTest) -> SprtReport:
     """Look at what was kept and at the games.
 
     Raises:
@@ -189,7 +187,7 @@ def report_test(games: GameStore, run_id: str, test: SequentialTest) -> TestRepo
     if kept is None:
         kept = decision_document(test, now) | {"decided_at": None}
     figures = {name: kept.get(name) for name in _figures(now)}
-    return TestReport(
+    return SprtReport(
         test=test,
         figures=figures,
         decided_at_pair=kept["decided_at_pair"],

@@ -14,7 +14,7 @@ from banzuke.record import Standing
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.rating import store_warnings
-from tasks.sequential import TestReport, report_test, test_of_run
+from tasks.sequential import SprtReport, recorded_test, report_test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Summary:
     void_causes: tuple[VoidGames, ...]
     """Of the void games, the most frequent first."""
     standings: tuple[Standing, ...]
-    test: TestReport | None
+    sprt: SprtReport | None
     """None where the run is a tournament."""
 
     @property
@@ -67,7 +67,7 @@ class Summary:
     @property
     def has_ended(self) -> bool:
         """It is complete, or a sequential test with its verdict, which no void game can take back."""
-        return self.is_complete or (self.test is not None and self.test.is_decided)
+        return self.is_complete or (self.sprt is not None and self.sprt.is_decided)
 
 
 def summarise(games: GameStore, run_id: str) -> Summary:
@@ -76,7 +76,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
     Raises:
         UnknownRunError: it is not in the store.
     """
-    test = test_of_run(games.read_run(run_id))
+    test = recorded_test(games.read_run(run_id))
     ledger = Ledger(games, run_id)
     tallies = ledger.tallies()
     agents = games.read_agents(run_id)
@@ -92,7 +92,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         void_causes=_void_causes(games, run_id, ledger),
         put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
-        test=None if test is None else report_test(games, run_id, test),
+        sprt=None if test is None else report_test(games, run_id, test),
     )
 
 
