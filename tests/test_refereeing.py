@@ -167,7 +167,7 @@ def test_a_run_is_gone_on_with_as_what_it_was_begun_as(games: GameStore) -> None
 def test_a_damaged_document_is_named_and_never_taken_for_none(games: GameStore, name: str, text: str) -> None:
     """Whatever is in its place: one line with the file and what to do."""
     path = Path(games.uri, f"sprt/r/{name}.json")
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.write_text(text)
 
     with pytest.raises(CorruptPartError, match=rf"{name}.json: .*(delete it|restore it)") as refused:
