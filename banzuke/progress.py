@@ -27,6 +27,10 @@ class Listener(Protocol):
         """A game that was to be played is left for another invocation."""
         ...
 
+    def on_test(self, *, llr: float | None, lower: float, upper: float, pairs: int, verdict: str | None) -> None:
+        """A sequential test has taken so many pairs; ``verdict`` is None as long as there is none."""
+        ...
+
     def on_problem(self, text: str) -> None:
         """Something went wrong that the run survives: one line."""
         ...
@@ -57,6 +61,12 @@ def announce_skipped(game_id: str, reason: str) -> None:
     """Tell everybody of a game that will not be played now."""
     for listener in listeners:
         listener.on_skipped(game_id, reason)
+
+
+def announce_test(*, llr: float | None, lower: float, upper: float, pairs: int, verdict: str | None) -> None:
+    """Tell everybody how far a sequential test is."""
+    for listener in listeners:
+        listener.on_test(llr=llr, lower=lower, upper=upper, pairs=pairs, verdict=verdict)
 
 
 def announce_problem(text: str) -> None:

@@ -104,6 +104,51 @@ def run(
 
 
 @app.command()
+def sprt(
+    spec: SpecFile,
+    *,
+    elo0: Annotated[float | None, typer.Option(help="How much stronger it is if not enough. Default: 0.")] = None,
+    elo1: Annotated[float | None, typer.Option(help="How much stronger it is if enough. Default: 50.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Chance of accepting elo1 in error. Default: 0.05.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Chance of accepting elo0 in error. Default: 0.05.")] = None,
+    model: Annotated[
+        Literal["logistic", "normalized"] | None,
+        typer.Option(help="Whether they are Elo or normalized Elo. Default: logistic."),
+    ] = None,
+    store: Store = DEFAULT_STORE,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="ID", help="Name of the run; an earlier one is gone on with.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, max=1024, help="Worker processes at once.")
+    ] = None,
+    rules: ChosenRules = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Play two agents until it is decided how much stronger one is: a sequential test, at most to the planned games.
+
+    Exit code 0 with a verdict, or where every planned game counts without one; 3 if games are void or missing.
+    """
+    from deployments.running import run_test  # noqa: PLC0415 - see run
+    from tasks.sequential import hypotheses_of  # noqa: PLC0415 - see run
+
+    loaded = _with_rules(_with_concurrency(load_spec(spec), concurrency), rules)
+    started = time.monotonic()
+    chosen = run_id or _new_run_id(loaded.name)
+    given = {"elo0": elo0, "elo1": elo1, "alpha": alpha, "beta": beta, "model": model}
+    hypotheses = hypotheses_of(_opened(store), chosen, given)
+    again = _going_on(
+        f"banzuke sprt {shlex.quote(str(spec))} --store {shlex.quote(store)} --run-id {chosen}{_rules_given(rules)}"
+        + "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+    )
+    ended = run_test(loaded, store, chosen, hypotheses, live=not as_json, verbose=verbose, again=again)
+    _is_over(complete=ended.result.has_ended)
+    _report([ended.result], store, as_json=as_json, seconds=time.monotonic() - started)
+    _leave(complete=ended.result.has_ended, stopped_by=ended.stopped_by, again=again)
+
+
+@app.command()
 def evaluate(
     spec: SpecFile,
     *,
@@ -276,7 +321,7 @@ def _report_nothing_to_play(run_ids: Sequence[str], store: str, causes: Sequence
         _report(summaries, store, as_json=True, seconds=0.0)
     else:
         of_cause = f" of cause {', '.join(causes)}" if causes else ""
-        others = sum(summary.planned - summary.counting for summary in summaries)
+        others = sum(summary.outstanding for summary in summaries)
         rest = f"; {others} of other causes are left" if others else ""
         typer.echo(f"nothing to play: no void or missing game{of_cause} in {len(run_ids)} runs of {store}{rest}")
     raise typer.Exit(OK if summaries and all(summary.is_complete for summary in summaries) else DEGRADED)

@@ -60,6 +60,9 @@ class _Display:
     def on_skipped(self, game_id: str, reason: str) -> None:
         """Nothing to show."""
 
+    def on_test(self, *, llr: float | None, lower: float, upper: float, pairs: int, verdict: str | None) -> None:
+        """Nothing to show."""
+
     def on_problem(self, text: str) -> None:
         """Show it, wherever the cursor is."""
         sys.stderr.write(f"{text}\n")
@@ -81,6 +84,7 @@ class LiveTable(_Display):
         self._games: list[tuple[int, int, float, int]] = []
         self._rated_at = 0.0
         self._table: Table | None = None
+        self._test = ""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -132,6 +136,13 @@ class LiveTable(_Display):
             self._said = now
             self._say(self._progress_line())
 
+    def on_test(self, *, llr: float | None, lower: float, upper: float, pairs: int, verdict: str | None) -> None:
+        """Show where the test stands between its bounds, and its verdict at once."""
+        stands = "no llr" if llr is None else f"llr {llr:.2f}"
+        self._test = f", {stands} in ({lower:.2f}, {upper:.2f}) after {pairs} pairs"
+        if verdict is not None:
+            self._say(f"{self.run_id}: {verdict}{self._test}; games in flight are finished")
+
     def on_problem(self, text: str) -> None:
         """Show it above the live display."""
         self.console.print(Text(text, style="red"), soft_wrap=self.live is None)
@@ -150,8 +161,8 @@ class LiveTable(_Display):
             line += f", {rate * 60:.0f} a minute"
             # Where only games are left that do not come to an end, a time that is extrapolated would count up.
             if now - self._counted_at < max(left, PATIENCE / rate):
-                line += f", {_duration(left)} left"
-        return line + (f", {self._voids} void attempts" if self._voids else "")
+                line += f", {'at most ' if self._test else ''}{_duration(left)} left"
+        return line + (f", {self._voids} void attempts" if self._voids else "") + self._test
 
     def _render(self) -> RenderableType:
         if not self._planned:

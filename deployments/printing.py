@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployments.curve_table import curve_table
+from deployments.verdicts import sprt_json, sprt_lines
 
 if TYPE_CHECKING:
     from banzuke.ratings.standings import StandingRow
@@ -93,6 +94,7 @@ def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
     console.print(standings_table(summary.standings, title=f"Standings of {summary.run_id}"))
     _print_reasons(console, summary.standings)
     console.print(Text(f"\n{_counts(summary)} in {seconds:.0f} s"), soft_wrap=True)
+    _print_test(console, summary)
     for agent, reason in summary.unfit:
         console.print(Text(f"unfit, left out: {agent}: {reason}"), soft_wrap=True)
     for agent, reason in summary.put_off:
@@ -109,6 +111,7 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
     _print_reasons(console, summary.standings)
     spec, versions = document["spec"], document["versions"]
     console.print(Text(f"\n{_counts(summary)}"), soft_wrap=True)
+    _print_test(console, summary)
     tournament = spec["tournament"]
     console.print(
         Text(
@@ -130,6 +133,12 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
         console.print(Text(f"damaged: {part['path']}: {part['reason']}{advice}"), soft_wrap=True)
     for warning in condition["warnings"]:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
+
+
+def _print_test(console: Console, summary: Summary) -> None:
+    if summary.sprt is not None:
+        for line in sprt_lines(summary.sprt):
+            console.print(Text(line), soft_wrap=True)
 
 
 def _print_voids(console: Console, summary: Summary) -> None:
@@ -188,9 +197,11 @@ def summary_json(summary: Summary, store: str) -> dict[str, Any]:
         "forfeits": summary.forfeits,
         "voids": summary.voids,
         "missing": summary.missing,
+        "spared": summary.spared,
         "unfit": [{"agent": agent, "reason": reason} for agent, reason in summary.unfit],
         "put_off": [{"agent": agent, "reason": reason} for agent, reason in summary.put_off],
         "standings": [asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings],
+        **({} if summary.sprt is None else {"sprt": sprt_json(summary.sprt)}),
     }
 
 
@@ -199,7 +210,9 @@ def merged_json(summaries: Sequence[Summary], store: str, *, seconds: float) -> 
     each = [summary_json(summary, store) for summary in summaries]
     if len(each) == 1:
         return each[0] | {"seconds": round(seconds, 3)}
-    counts = {key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing")}
+    counts = {
+        key: sum(run[key] for run in each) for key in ("planned", "counting", "forfeits", "voids", "missing", "spared")
+    }
     return {
         "run_id": None,
         "store": store,
@@ -246,11 +259,13 @@ def _counts(summary: Summary) -> str:
         parts.append(f"{summary.voids} void")
     if summary.missing:
         parts.append(f"{summary.missing} missing")
+    if summary.spared:
+        parts.append(f"{summary.spared} spared by the verdict")
     return ", ".join(parts)
 
 
 def _print_next(console: Console, summary: Summary, store: str) -> None:
-    if summary.counting < summary.planned:
+    if summary.outstanding:
         line = f"the rest:  banzuke backfill --run {summary.run_id} --store {store}"
         console.print(Text(line), soft_wrap=True)
     console.print(Text(f"details:   banzuke show {summary.run_id} --store {store}"), soft_wrap=True)

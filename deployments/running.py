@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -28,7 +28,8 @@ from flows.stopping import StoppedError, stop_on_signals
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.backfill import shared_spec, specs_of_runs
-from tasks.resuming import check_not_orphaned, check_unchanged, playing
+from tasks.resuming import check_not_orphaned, check_same_test, check_unchanged, playing
+from tasks.sequential import DEFAULTS, SequentialTest, make_test
 from tasks.summary import Summary
 
 if TYPE_CHECKING:
@@ -99,6 +100,32 @@ def run_tournament(
         return Ended(result=call(flow, SPEC.dump_json(spec).decode(), store, run_id), stopped_by=pool.stopped_by)
 
 
+def run_test(
+    spec: Spec,
+    store: str,
+    run_id: str,
+    hypotheses: Mapping[str, Any],
+    *,
+    live: bool,
+    verbose: bool,
+    again: str = THE_SAME,
+) -> Ended[Summary]:
+    """Run a sequential test between such ``hypotheses``; see ``flows/run_sprt.py``, and :func:`run_tournament`."""
+    check_beforehand(spec, store, run_id, make_test(spec, hypotheses))
+    with (
+        _prepared(spec, verbose=verbose, again=again) as (call, pool),
+        LiveTable(spec, store, run_id, live=live),
+    ):
+
+        def flow() -> Flow[..., Any]:
+            from flows.run_sprt import run_sprt  # noqa: PLC0415 - see run_tournament
+
+            return run_sprt
+
+        arguments = (SPEC.dump_json(spec).decode(), store, run_id, *(hypotheses[name] for name in DEFAULTS))
+        return Ended(result=call(flow, *arguments), stopped_by=pool.stopped_by)
+
+
 def run_evaluation(
     spec: Spec, store: str, evaluation_id: str, *, live: bool, verbose: bool, again: str = THE_SAME
 ) -> Ended[list[dict[str, Any]]]:
@@ -143,8 +170,14 @@ def run_backfill(
         return Ended(result=call(flow, store, list(run_ids), list(causes), parallel), stopped_by=pool.stopped_by)
 
 
-def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
+def check_beforehand(spec: Spec, store: str, run_id: str, test: SequentialTest | None = None) -> None:
     """Every fault that can be found before anything is started or written.
+
+    Args:
+        spec: what is to be played.
+        store: local path or fsspec URL.
+        run_id: as which run.
+        test: as which sequential test; None for a tournament.
 
     Raises:
         SpecError: the run id is none, the opening book or the suite is at fault.
@@ -168,6 +201,7 @@ def check_beforehand(spec: Spec, store: str, run_id: str) -> None:
         raise
     except StorageError as error:
         raise SpecError(f"--store: {error}") from error
+    check_same_test(document, test)
     if games.has_plan(run_id):
         check_unchanged(document, spec, identities, Ledger(games, run_id))
     with playing(store, run_id):

@@ -23,6 +23,7 @@ from storage.game_store import GameStore
 from tasks.backfill import games_to_backfill, shared_spec, specs_of_runs
 from tasks.publish import agents_to_play, persist_run
 from tasks.rate import publish_standings
+from tasks.refereeing import call_referee, close_test
 from tasks.runs import mend, parse_spec
 from tasks.summary import Summary, summarise
 
@@ -54,6 +55,7 @@ def backfill_games(
                 announce_problem(f"run {run_id} is being played by {holder}; left to that one")
                 continue
             mend(GameStore(store), run_id, parse_spec(spec_json))
+            call_referee(store, run_id, spec_json, pool)
             wanted = games_to_backfill(store, run_id, causes)
             fitness = evaluate(spec_json, store, run_id, pool, agents=agents_to_play(store, run_id, wanted))
             todos.append(plan_batches(spec_json, store, run_id, pool, fitness, only=wanted))
@@ -63,10 +65,11 @@ def backfill_games(
         # What was touched, that is: in a stopped backfill many a run was not, and the end must come in seconds.
         for todo in todos:
             if todo.batches or not pool.stop.is_set():
+                close_test(store, todo.run_id)
                 publish_standings(store, todo.run_id)
                 persist_run(store, todo.run_id)
     summaries = [summarise(GameStore(store), todo.run_id) for todo in todos]
-    missing = sum(summary.planned - summary.counting for summary in summaries)
+    missing = sum(summary.outstanding for summary in summaries)
     message = f"{len(summaries)} runs, {missing} games still without a counting result"
     if all(summary.is_complete for summary in summaries) and len(summaries) == len(run_ids):
         return Completed(message=message, data=summaries)

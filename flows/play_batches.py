@@ -115,6 +115,9 @@ class _Follower:
             future.add_done_callback(self.ended.put)
 
     def _next(self) -> _Batch | None:
+        for line in (self.at_tables, self.in_hall):
+            while line and self._is_spared(line[0]):
+                line.popleft()
         out = [batch for batch, _ in self.handed_in.values()]
         if self.at_tables and sum(not batch.in_hall for batch in out) <= self.pool.size:
             return self.at_tables.popleft()
@@ -122,6 +125,10 @@ class _Follower:
             self.hall_due = time.monotonic() + TICK_SECONDS
             return self.in_hall.popleft()
         return None
+
+    def _is_spared(self, batch: _Batch) -> bool:
+        referee = self.pool.referee(batch.todo.run_id)
+        return referee is not None and all(map(referee.spares, batch.games))
 
     def _hall_has_room(self, out: Sequence[int]) -> bool:
         """Whether another batch is wanted there, where those of these sizes are not over."""

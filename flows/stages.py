@@ -11,7 +11,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from banzuke.progress import announce_plan, announce_problem, announce_skipped, announce_stage
 from banzuke.record import PlannedGame
-from banzuke.schedule.batches import cut_batches, cut_evenly
+from banzuke.schedule.batches import cut_batches, cut_evenly, cut_for_verdict
 from banzuke.workers.hall import lanes_of, order_of_play
 from banzuke.workers.pool import WorkerPool
 from flows.play_batches import Todo, play_batches
@@ -76,7 +76,7 @@ def plan_batches(
     """
     ledger = Ledger(GameStore(store), run_id)
     missing = set(ledger.missing_ids())
-    planned, counting = len(ledger.plan), len(ledger.plan) - len(missing)
+    planned, counting = len(ledger.plan), ledger.tallies().counting
     announce_plan(planned=planned, counting=counting)
     wanted = missing if only is None else missing.intersection(only)
     todo = []
@@ -100,6 +100,16 @@ def plan_batches(
     for game in todo:
         (at_tables if spec.needs_table((game.first_agent, game.second_agent)) else in_hall).append(game)
     lanes = lanes_of(spec)
+    if pool.referee(run_id) is not None:
+        return Todo(
+            spec_json=spec_json,
+            run_id=run_id,
+            planned=planned,
+            counting=counting,
+            at_tables=cut_for_verdict(at_tables, seconds_of=seconds_of, fewest=2),
+            in_hall=cut_for_verdict(in_hall, seconds_of=seconds_of, fewest=lanes // 2),
+            lanes=lanes,
+        )
     return Todo(
         spec_json=spec_json,
         run_id=run_id,
@@ -134,9 +144,11 @@ def end_state(summary: Summary, *, stopped: bool) -> State[Summary]:
         f"{summary.counting} of {summary.planned} games count; "
         f"{summary.voids} void, {summary.missing} missing, {len(summary.unfit)} agents unfit"
     )
-    if stopped and summary.counting < summary.planned:
+    if summary.sprt is not None:
+        message += f"; {summary.sprt.figures['verdict']} after {summary.sprt.figures['pairs']} pairs"
+    if stopped and summary.outstanding and not summary.has_ended:
         return Cancelled(name="Stopped", message=message, data=summary)
-    if summary.is_complete:
+    if summary.has_ended:
         return Completed(message=message, data=summary)
     return Failed(name="Degraded", message=message, data=summary)
 

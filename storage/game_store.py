@@ -18,6 +18,7 @@ from storage import layout
 from storage.atomic import open_files
 from storage.compaction import Compaction, compact, finish_interrupted
 from storage.damage import damaged_files
+from storage.decisions import read_decision, read_skipped, write_decision, write_skipped
 from storage.locks import Holder, my_note, read_note
 from storage.parts import DamagedPart, Scan, open_part, part_name, part_names, scan, to_parquet
 from storage.schemas import EVALUATIONS, GAMES, SCHEMA_OF, Row, to_rows, to_table
@@ -256,6 +257,45 @@ class GameStore:
             return self._read(layout.standings_file(run_id), Standing, run_id)
         except CorruptPartError:
             return []
+
+    def write_decision(self, run_id: str, document: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Keep the verdict of the run's sequential test.
+
+        Raises:
+            GameAlreadyRecordedError: there is one, and ``replace`` is not asked for.
+            StorageError: there is no such run (any more).
+        """
+        self._check_still_there(run_id)
+        write_decision(self._files, run_id, document, replace=replace)
+
+    def read_decision(self, run_id: str) -> dict[str, Any] | None:
+        """The verdict of the run's sequential test; None where there is none.
+
+        Raises:
+            CorruptPartError: the file holds none.
+        """
+        return read_decision(self._files, run_id)
+
+    def has_test(self, run_id: str) -> bool:
+        """Whether a sequential test of that name has kept anything, readable or not."""
+        return any(map(self._files.exists, (layout.decision_document(run_id), layout.skipped_document(run_id))))
+
+    def write_skipped(self, run_id: str, pairs: Sequence[int]) -> None:
+        """Keep which pairs the run's sequential test passes over, in place of what was.
+
+        Raises:
+            StorageError: there is no such run (any more).
+        """
+        self._check_still_there(run_id)
+        write_skipped(self._files, run_id, pairs)
+
+    def read_skipped(self, run_id: str) -> tuple[int, ...]:
+        """Numbers of the pairs that the run's sequential test passes over.
+
+        Raises:
+            CorruptPartError: the file holds none.
+        """
+        return read_skipped(self._files, run_id)
 
     def record(self, run_id: str, records: Sequence[GameRecord]) -> None:
         """Keep the attempts, all or none, durably, in a file of their own.

@@ -21,7 +21,9 @@ DAMAGED = "damaged"
 """Files that were set aside, under the names they had."""
 RACED = "raced"
 """Attempts with a result that lost a race against another attempt at the same game."""
-TOP_FOLDERS = (*DATASETS, DAMAGED, RACED)
+SPRT = "sprt"
+"""What sequential tests keep beside the games; small JSON documents, no dataset."""
+TOP_FOLDERS = (*DATASETS, SPRT, DAMAGED, RACED)
 
 PARQUET = ".parquet"
 PART_PREFIX = "part-"
@@ -96,6 +98,16 @@ def standings_file(run_id: str) -> str:
     return f"{STANDINGS}/{check_run_id(run_id)}/standings{PARQUET}"
 
 
+def decision_document(run_id: str) -> str:
+    """The verdict of the run's sequential test, and what it was reached on."""
+    return f"{SPRT}/{check_run_id(run_id)}/decision.json"
+
+
+def skipped_document(run_id: str) -> str:
+    """Which pairs the run's sequential test passes over."""
+    return f"{SPRT}/{check_run_id(run_id)}/skipped.json"
+
+
 def damaged_name(name: str, number: int = 1) -> str:
     """Where the file of that name is set aside; another number where that is taken."""
     stem, dot, ending = name.rpartition(".")
@@ -105,5 +117,5 @@ def damaged_name(name: str, number: int = 1) -> str:
 def folders_of(run_id: str) -> tuple[str, ...]:
     """Every folder that may hold something of the run."""
     check_run_id(run_id)
-    kept = (*(f"{dataset}/{run_id}" for dataset in DATASETS), raced_folder(run_id))
+    kept = (*(f"{folder}/{run_id}" for folder in (*DATASETS, SPRT)), raced_folder(run_id))
     return (*kept, *(f"{DAMAGED}/{folder}" for folder in kept))

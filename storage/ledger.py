@@ -114,7 +114,7 @@ def _contested(attempts: pa.Table) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tallies:
-    """How many planned games are in which state: ``planned = counting + void + missing``."""
+    """How many planned games are in which state: ``planned = counting + void + missing + spared``."""
 
     planned: int
     counting: int
@@ -125,6 +125,8 @@ class Tallies:
     """Tried, and every attempt was void."""
     missing: int
     """Never tried."""
+    spared: int = 0
+    """Without a result, and not in need of one: they lie behind the verdict of a sequential test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +173,24 @@ class Ledger:
         return self._counting
 
     def missing_ids(self) -> list[str]:
-        """Planned games without a counting result, in the plan's order."""
-        is_missing = pc.invert(pc.is_in(self._planned_ids, value_set=self._counting["game_id"]))
-        return [str(game_id) for game_id in self._planned_ids.filter(is_missing).to_pylist()]
+        """Planned games that need a counting result and have none, in the plan's order."""
+        return [str(game_id) for game_id in self._missing_ids.to_pylist()]
+
+    def half_points(self, agent: str) -> NDArray[np.int8]:
+        """What every planned game was worth to one agent of two: 0, 1, 2, or -1 without a result; shape (pairs, 2).
+
+        In the order of the games' numbers, which go pair by pair.
+        """
+        plan = self._store.plan_table(self._run_id, ["game_no", "first_agent"]).sort_by("game_no")
+        counting = self._counting
+        points = np.full(plan.num_rows, -1, dtype=np.int8)
+        places = np.searchsorted(_array(plan["game_no"]), _array(counting["game_no"]))
+        is_first: Any = pc.equal(plan["first_agent"], pa.scalar(agent))
+        won_by_first: Any = pc.equal(counting["winner"], pa.scalar(Side.FIRST.value))
+        won_by_agent = _array(won_by_first.fill_null(False)) == _array(is_first)[places]
+        is_draw: Any = pc.is_null(counting["winner"])
+        points[places] = np.where(_array(is_draw), 1, np.where(won_by_agent, 2, 0))
+        return points.reshape(-1, 2)
 
     def attempts(self, game_ids: Collection[str] | None = None) -> dict[str, int]:
         """The highest attempt so far of every game that was tried, or of those among ``game_ids``.
@@ -189,7 +206,7 @@ class Ledger:
         return dict(cells)
 
     def last_void(self) -> dict[str, VoidCause]:
-        """Why each game that was tried and has no result has none."""
+        """Why each game that was tried, has no result and needs one has none."""
         columns = ("game_id", "termination", "fault", "detail")
         cells = zip(*(self._still_void[name].to_pylist() for name in columns), strict=True)
         return {
@@ -200,13 +217,15 @@ class Ledger:
     def tallies(self) -> Tallies:
         """How far the run is."""
         planned, counting, void = len(self._planned_ids), len(self._counting), len(self._still_void)
+        missing = len(self._missing_ids) - void
         is_forfeit: Any = pc.equal(self._counting["status"], pa.scalar(Status.FORFEIT.value))
         return Tallies(
             planned=planned,
             counting=counting,
             forfeits=int(pc.sum(is_forfeit).as_py() or 0),
             void=void,
-            missing=planned - counting - void,
+            missing=missing,
+            spared=planned - counting - void - missing,
         )
 
     def counting_agent_ids(self) -> dict[str, set[str]]:
@@ -224,6 +243,20 @@ class Ledger:
     @cached_property
     def _planned_ids(self) -> pa.ChunkedArray[Any]:
         return self._store.plan_table(self._run_id, ["game_id"])["game_id"]
+
+    @cached_property
+    def _needed_ids(self) -> pa.ChunkedArray[Any]:
+        """All of them, or those up to the pair that decided a sequential test."""
+        decision = self._store.read_decision(self._run_id)
+        if decision is None:
+            return self._planned_ids
+        plan = self._store.plan_table(self._run_id, ["game_id", "pair_no"])
+        return plan.filter(pc.less_equal(plan["pair_no"], pa.scalar(decision["decided_at_pair"])))["game_id"]
+
+    @cached_property
+    def _missing_ids(self) -> pa.ChunkedArray[Any]:
+        is_missing = pc.invert(pc.is_in(self._needed_ids, value_set=self._counting["game_id"]))
+        return self._needed_ids.filter(is_missing)
 
     @cached_property
     def _scan(self) -> Scan:
@@ -248,4 +281,10 @@ class Ledger:
 
     @cached_property
     def _still_void(self) -> pa.Table:
-        return still_void_rows(self._attempts)
+        void = still_void_rows(self._attempts)
+        return void.filter(pc.is_in(void["game_id"], value_set=self._needed_ids))
+
+
+def _array(column: Any) -> NDArray[Any]:  # noqa: ANN401 - pyarrow's types do not know chunked booleans
+    found: NDArray[Any] = column.to_numpy()
+    return found

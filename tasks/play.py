@@ -24,6 +24,7 @@ from banzuke.specs import Spec
 from banzuke.workers.batch import play_batch, play_together
 from banzuke.workers.breaker import CircuitBreaker
 from banzuke.workers.pool import WorkerPool, current_pool, is_stopping
+from banzuke.workers.referee import Referee
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import MACHINERY
@@ -43,7 +44,7 @@ class BatchReport:
     voids: int
     """Void attempts, those that were played again included."""
     put_off: int
-    """Games that were not played, or not once more, because one of their agents was put off."""
+    """Games that were not played, or not once more, because one of their agents was put off or a verdict was there."""
 
 
 @task(name="play-batch", task_run_name="{run_id} batch {number} of {count}", **MACHINERY)
@@ -67,9 +68,12 @@ def play_games(
     identities = {row.agent: row.agent_id for row in games.read_agents(run_id)}
     # In the order asked for, which is not the plan's where networks would have to be loaded too often.
     todo = [_with_present_ids(planned[game_id], identities) for game_id in game_ids if game_id in missing]
-    recorder = Recorder(games, run_id)
     pool = current_pool()
-    gate = _Gate(pool.breaker(run_id, spec.limits.put_off_after))
+    referee = pool.referee(run_id)
+    if referee is not None:
+        referee.look_at(ledger.half_points(referee.agent))
+    recorder = Recorder(games, run_id, on_recorded=None if referee is None else referee.note)
+    gate = _Gate(pool.breaker(run_id, spec.limits.put_off_after), referee)
     terms = _Terms(attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due, put_off=gate.keeps_out)
     try:
         for record in _attempts(todo, spec, pool, terms):
@@ -107,15 +111,19 @@ def _attempts(todo: Sequence[PlannedGame], spec: Spec, pool: WorkerPool, terms: 
 
 
 class _Gate:
-    """The run's circuit breaker, and who is told of it."""
+    """Who may keep a game from being played: the run's circuit breaker, and the referee where it is a test."""
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, referee: Referee | None) -> None:
         self.breaker = breaker
+        self.referee = referee
         self.kept_out = 0
         self._tried: set[str] = set()
 
     def keeps_out(self, game: PlannedGame) -> bool:
-        """Whether the game is to be left for another invocation."""
+        """Whether the game is to be left for another invocation, or for good."""
+        if self.referee is not None and self.referee.spares(game):
+            self.kept_out += 1
+            return True
         agent = self.breaker.in_the_way_of(game)
         if agent is None:
             return False
@@ -136,9 +144,16 @@ class _Gate:
 class Recorder:
     """Gathers finished games for a moment, so that fast games share a file."""
 
-    def __init__(self, store: GameStore, run_id: str) -> None:
+    def __init__(
+        self,
+        store: GameStore,
+        run_id: str,
+        *,
+        on_recorded: Callable[[Sequence[GameRecord]], None] | None = None,
+    ) -> None:
         self.store = store
         self.run_id = run_id
+        self.on_recorded = on_recorded
         self.counts = dict.fromkeys(Status, 0)
         self._flow_run_id: str | None = flow_run.id
         self._task_run_id: str | None = task_run.id
@@ -160,10 +175,13 @@ class Recorder:
 
     def flush(self) -> None:
         """Write everything that waits."""
-        if self._waiting:
-            self.store.record(self.run_id, self._waiting)
-            announce_records(self._waiting)
+        waiting = self._waiting
+        if waiting:
+            self.store.record(self.run_id, waiting)
+            announce_records(waiting)
         self._waiting, self._due = [], float("inf")
+        if waiting and self.on_recorded is not None:
+            self.on_recorded(waiting)
 
 
 def _with_present_ids(game: PlannedGame, identities: dict[str, str]) -> PlannedGame:

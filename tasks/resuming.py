@@ -11,6 +11,7 @@ from banzuke.identity import Identity, spec_fingerprint
 from banzuke.specs import Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.sequential import SequentialTest, recorded_test
 
 
 def set_aside_damage(games: GameStore, run_id: str) -> list[str]:
@@ -39,11 +40,11 @@ def check_not_orphaned(games: GameStore, run_id: str) -> None:
     """Nothing to see where a run that has no document has nothing else either.
 
     Raises:
-        RunChangedError: it has a plan or games; of which spec, nobody can say.
+        RunChangedError: it has a plan, games, or what a test keeps; of which spec, nobody can say.
     """
-    if games.has_plan(run_id) or games.has_games(run_id):
+    if games.has_plan(run_id) or games.has_games(run_id) or games.has_test(run_id):
         raise RunChangedError(
-            f"run {run_id} has lost its run.json, but its plan or games are still in {games.uri}: "
+            f"run {run_id} has lost its run.json, but its plan, games or verdict are still in {games.uri}: "
             "restore run.json from a copy, or give this one another --run-id"
         )
 
@@ -73,6 +74,34 @@ def check_unchanged(
         for agent in spec.agents
     }
     check_agents_unchanged(run_id, identities, ledger, edited=edited)
+
+
+def check_same_test(document: Mapping[str, Any], test: SequentialTest | None) -> None:
+    """Nothing to see where a run is gone on with as what it was begun as.
+
+    Args:
+        document: of the run.
+        test: as which it is to be gone on with; None for a tournament.
+
+    Raises:
+        RunChangedError: it is a tournament and no test, a test and no tournament, or another test.
+    """
+    run_id, begun = document["run_id"], recorded_test(document)
+    if begun == test:
+        return
+    if begun is None:
+        raise RunChangedError(
+            f"run {run_id} is a tournament, not a sequential test; give the test another --run-id, or go on with "
+            f"`banzuke run`"
+        )
+    if test is None:
+        raise RunChangedError(
+            f"run {run_id} is a sequential test ({begun}); go on with `banzuke sprt`, or give this one another --run-id"
+        )
+    raise RunChangedError(
+        f"run {run_id} was begun as another test: {begun}; leave its hypotheses as they are, or give this one another "
+        "--run-id"
+    )
 
 
 def check_agents_unchanged(

@@ -23,27 +23,37 @@ from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import ONCE
-from tasks.resuming import check_not_orphaned, check_unchanged, set_aside_damage
+from tasks.resuming import check_not_orphaned, check_same_test, check_unchanged, set_aside_damage
+from tasks.sequential import DOCUMENT_KEY, SequentialTest, make_test
 
 PACKAGES = ("prefect", "torch", "pyarrow", "cshogi", "numpy", "pydantic")
 
 
 @task(name="open-run", task_run_name="open {run_id}", **ONCE)
-def open_run(spec_json: str, store: str, run_id: str) -> None:
+def open_run(spec_json: str, store: str, run_id: str, hypotheses: Mapping[str, Any] | None = None) -> None:
     """Plan a new run and write it down, or check that an earlier one may be gone on with.
 
+    Args:
+        spec_json: the effective spec.
+        store: local path or fsspec URL.
+        run_id: which run.
+        hypotheses: between which it decides, where it is a sequential test; they belong to it as its plan does.
+
     Raises:
-        SpecError: the plan cannot be made (a book too small), or is empty.
-        RunChangedError: the run was planned from another spec, or an agent with counting games has changed.
+        SpecError: the plan cannot be made (a book too small), or is empty; or there is no such test.
+        RunChangedError: the run was planned from another spec or for another test, or an agent with counting games
+            has changed.
     """
     spec = parse_spec(spec_json)
+    test = None if hypotheses is None else make_test(spec, hypotheses)
     identities = {agent.name: identify(agent) for agent in spec.agents}
     games = GameStore(store)
     try:
         document = games.read_run(run_id)
     except UnknownRunError:
-        _create(games, run_id, spec, identities)
+        _create(games, run_id, spec, identities, test)
         return
+    check_same_test(document, test)
     if not games.has_plan(run_id):
         _write_plan(games, run_id, spec, identities)
     mend(games, run_id, spec)
@@ -68,12 +78,14 @@ def parse_spec(spec_json: str) -> Spec:
     return SPEC.validate_json(spec_json)
 
 
-def _create(games: GameStore, run_id: str, spec: Spec, identities: Mapping[str, Identity]) -> None:
+def _create(
+    games: GameStore, run_id: str, spec: Spec, identities: Mapping[str, Identity], test: SequentialTest | None
+) -> None:
     check_not_orphaned(games, run_id)
     planned = _plan(spec, run_id, identities)
     # run.json first: it claims the id, so that two invocations cannot write each other's plan. A crash in between
     # leaves a run without a plan, which the next invocation writes.
-    games.create_run(run_id, _document(run_id, spec))
+    games.create_run(run_id, _document(run_id, spec) | ({} if test is None else {DOCUMENT_KEY: test.document}))
     _write_plan(games, run_id, spec, identities, planned)
 
 

@@ -13,6 +13,7 @@ from banzuke.outcome import Side
 from banzuke.record import Standing
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.sequential import SprtReport, recorded_test, report_test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Summary:
     """Games whose every attempt is void."""
     missing: int
     """Games without any attempt."""
+    spared: int
+    """Games that need not be played, because they lie behind the verdict of a sequential test."""
     unfit: tuple[tuple[str, str], ...]
     """Agent and reason."""
     put_off: tuple[tuple[str, str], ...]
@@ -47,11 +50,23 @@ class Summary:
     void_causes: tuple[VoidGames, ...]
     """Of the void games, the most frequent first."""
     standings: tuple[Standing, ...]
+    sprt: SprtReport | None
+    """None where the run is a tournament."""
+
+    @property
+    def outstanding(self) -> int:
+        """Games that a backfill would play."""
+        return self.voids + self.missing
 
     @property
     def is_complete(self) -> bool:
-        """Every agent was fit and every planned game has a counting result; a run without games never is."""
-        return 0 < self.planned == self.counting and not self.unfit
+        """Every agent was fit and every game that is needed has a counting result; a run without games never is."""
+        return self.counting > 0 and not self.outstanding and not self.unfit
+
+    @property
+    def has_ended(self) -> bool:
+        """It is complete, or a sequential test with its verdict, which no void game can take back."""
+        return self.is_complete or (self.sprt is not None and self.sprt.is_decided)
 
 
 def summarise(games: GameStore, run_id: str) -> Summary:
@@ -60,7 +75,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
     Raises:
         UnknownRunError: it is not in the store.
     """
-    games.read_run(run_id)
+    test = recorded_test(games.read_run(run_id))
     ledger = Ledger(games, run_id)
     tallies = ledger.tallies()
     agents = games.read_agents(run_id)
@@ -71,10 +86,12 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         forfeits=tallies.forfeits,
         voids=tallies.void,
         missing=tallies.missing,
+        spared=tallies.spared,
         unfit=tuple((row.agent, row.reason or "no reason recorded") for row in agents if row.fit is False),
         void_causes=_void_causes(games, run_id, ledger),
         put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
+        sprt=None if test is None else report_test(games, run_id, test),
     )
 
 
@@ -84,7 +101,7 @@ def incomplete(games: GameStore, run_ids: Sequence[str]) -> list[Summary]:
     for run_id in run_ids:
         with suppress(StorageError):
             summary = summarise(games, run_id)
-            if summary.counting < summary.planned:
+            if summary.outstanding:
                 found.append(summary)
     return found
 
@@ -151,4 +168,5 @@ def _described(games: GameStore, run_id: str) -> Mapping[str, Any]:
         "forfeits": tallies.forfeits,
         "voids": tallies.void,
         "missing": tallies.missing,
+        "spared": tallies.spared,
     }

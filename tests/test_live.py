@@ -18,9 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from deployments.live import BackfillLines
+from banzuke.progress import announce_plan, announce_test
+from banzuke.specs import RandomAgent, Spec
+from deployments.live import BackfillLines, LiveTable
 
 SECONDS = 120.0
+SPEC = Spec(name="test", agents=tuple(RandomAgent(name=name, kind="random") for name in ("new", "old")))
 
 
 def on_a_terminal(command: list[str], columns: int, environment: Mapping[str, str], folder: Path) -> tuple[int, str]:
@@ -104,3 +107,19 @@ def test_backfill_lines_come_in_the_order_of_their_numbers(monkeypatch: pytest.M
     assert [f"[{number}/100]" for number in range(1, 101)] == [
         line.split()[0] for line in shown.getvalue().splitlines()
     ]
+
+
+def test_a_sequential_test_shows_where_it_stands_between_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+    """The progress has the ratio, its bounds and the pairs; the verdict is said at once, not at the next line."""
+    with LiveTable(SPEC, "store", "r", live=True) as table:
+        announce_plan(planned=480, counting=0)
+        announce_test(llr=-1.234, lower=-2.944, upper=2.944, pairs=17, verdict=None)
+        under_way = table._progress_line()
+        said_before = capsys.readouterr().err
+        announce_test(llr=2.99, lower=-2.944, upper=2.944, pairs=40, verdict="accept_h1")
+
+    assert under_way == "0/480 games, llr -1.23 in (-2.94, 2.94) after 17 pairs"
+    assert not said_before
+    assert capsys.readouterr().err == (
+        "r: accept_h1, llr 2.99 in (-2.94, 2.94) after 40 pairs; games in flight are finished\n"
+    )

@@ -70,7 +70,8 @@ def choose_openings(book: Sequence[Opening], *, seed: int, encounter: str, count
     if count > len(book):
         raise SpecError(
             f"openings: the book has {len(book)} openings, {count} are needed, one for every two games of an "
-            f"encounter: games_per_encounter can be at most {2 * len(book)}, or give a larger book"
+            f"encounter: games_per_encounter can be at most {2 * len(book)}, or give a larger book "
+            "(examples/make_openings.py makes one)"
         )
     return sorted(book, key=lambda opening: _draw(seed, encounter, opening))[:count]
 

@@ -52,8 +52,28 @@ def cut_batches(
     return batches
 
 
-def cut_evenly(
+def cut_for_verdict(
     games: Iterable[PlannedGame], *, seconds_of: Callable[[PlannedGame], float], fewest: int
+) -> list[list[PlannedGame]]:
+    """Cut the games of a sequential test, in planned order, into batches of whole pairs.
+
+    A verdict waits for the pairs in planned order, and a void game is tried again behind the others of its batch. So
+    batches are as short as is worth their own cost: what is played meanwhile of later ones may turn out needless.
+
+    Args:
+        games: as for :func:`cut_batches`.
+        seconds_of: likewise.
+        fewest: as for :func:`cut_evenly`.
+    """
+    return cut_evenly(games, seconds_of=seconds_of, fewest=fewest, longest=SHORTEST_SECONDS)
+
+
+def cut_evenly(
+    games: Iterable[PlannedGame],
+    *,
+    seconds_of: Callable[[PlannedGame], float],
+    fewest: int,
+    longest: float = BATCH_SECONDS,
 ) -> list[list[PlannedGame]]:
     """Cut games that advance together, in their order, into batches of whole pairs.
 
@@ -64,11 +84,12 @@ def cut_evenly(
         games: as for :func:`cut_batches`.
         seconds_of: likewise.
         fewest: games in a batch, but for the last one.
+        longest: expected seconds after which no game is added to a batch of so many.
     """
     batches: list[list[PlannedGame]] = []
     filled = 0.0
     for pair in _pairs(games):
-        enough = batches and filled >= BATCH_SECONDS and len(batches[-1]) >= fewest
+        enough = batches and filled >= longest and len(batches[-1]) >= fewest
         if not batches or enough or len(batches[-1]) + len(pair) > LARGEST_HALL_BATCH:
             batches.append([])
             filled = 0.0

@@ -14,6 +14,7 @@ from banzuke.workers.breaker import CircuitBreaker
 from banzuke.workers.cores import Cores
 from banzuke.workers.hall import Hall
 from banzuke.workers.process import WorkerProcess
+from banzuke.workers.referee import Referee
 from banzuke.workers.supervisor import Supervisor
 
 LEASE_CHECK_SECONDS = 0.1
@@ -47,6 +48,7 @@ class WorkerPool:
         # then concurrency would change a network's moves.
         self._supervisors = [Supervisor(stop=self.stop, torch_threads=1 if torch else 0) for _ in range(size)]
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._referees: dict[str, Referee] = {}
         self._free: queue.LifoQueue[Supervisor] = queue.LifoQueue()
         self._closed = Event()
         self._closing = Lock()
@@ -67,6 +69,14 @@ class WorkerPool:
     def breaker(self, run_id: str, threshold: int) -> CircuitBreaker:
         """The circuit breaker that all batches of a run share for as long as the pool is open."""
         return self._breakers.setdefault(run_id, CircuitBreaker(threshold))
+
+    def appoint(self, run_id: str, referee: Referee) -> None:
+        """Have a sequential test's games watched by a referee for as long as the pool is open."""
+        self._referees[run_id] = referee
+
+    def referee(self, run_id: str) -> Referee | None:
+        """Who watches the run's games; None where it is no sequential test."""
+        return self._referees.get(run_id)
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Supervisor]:
