@@ -8,7 +8,7 @@ Both stop because an interval looks short, so it is also counted how often the i
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -127,10 +127,22 @@ def _ended(goal: Goal, played: Played, steps: int) -> Ended:
     )
 
 
+def _ladder(agents: int, chance: np.random.Generator) -> Floats:
+    return 800 * np.arange(agents) / (agents - 1) + chance.normal(0, 20, agents)
+
+
+def _training(agents: int, chance: np.random.Generator) -> Floats:
+    return 800 * (1 - np.exp(-3 * np.arange(agents) / (agents - 1))) + chance.normal(0, 20, agents)
+
+
+def _equals(agents: int, chance: np.random.Generator) -> Floats:
+    return chance.normal(0, 50, agents)
+
+
 POOLS: dict[str, Callable[[int, np.random.Generator], Floats]] = {
-    "ladder": lambda agents, chance: np.linspace(0, 800, agents) + chance.normal(0, 20, agents),
-    "training": lambda agents, chance: 800 * (1 - np.exp(-3 * np.arange(agents) / agents)) + chance.normal(0, 20, agents),
-    "equals": lambda agents, chance: chance.normal(0, 50, agents),
+    "ladder": _ladder,
+    "training": _training,
+    "equals": _equals,
 }
 """Checkpoints that gain evenly, over 800 Elo; that gain fast at first; that hardly differ."""
 ANCHORS = ("first", "middle", "mean")
@@ -177,7 +189,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, default=20)
     parser.add_argument("--target", type=float, default=20.0, help="half width of the 95 %% intervals, Elo")
-    parser.add_argument("--games-per-encounter", type=int, default=480, help="at most; the package's book has 240 lines")
+    parser.add_argument(
+        "--games-per-encounter", type=int, default=480, help="at most; the package's book has 240 lines"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--pools", type=_words, default=list(POOLS))
     parser.add_argument("--anchors", type=_words, default=list(ANCHORS))

@@ -137,6 +137,10 @@ class Ledger:
         is_missing = pc.invert(pc.is_in(self._planned_ids, value_set=self._counting["game_id"]))
         return [str(game_id) for game_id in self._planned_ids.filter(is_missing).to_pylist()]
 
+    def has_none_of(self, game_ids: Collection[str]) -> bool:
+        """Whether none of these games has a counting result."""
+        return not pc.any(pc.is_in(self._counting["game_id"], value_set=pa.array(list(game_ids), pa.string()))).as_py()
+
     def attempts(self, game_ids: Collection[str] | None = None) -> dict[str, int]:
         """The highest attempt so far of every game that was tried, or of those among ``game_ids``.
 

@@ -13,6 +13,7 @@ from banzuke.outcome import Side
 from banzuke.record import Standing
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.growing import Precision, precision_of
 from tasks.rating import store_warnings
 
 
@@ -48,11 +49,18 @@ class Summary:
     void_causes: tuple[VoidGames, ...]
     """Of the void games, the most frequent first."""
     standings: tuple[Standing, ...]
+    precision: Precision | None = None
+    """Of an adaptive run, how near it is to its target."""
 
     @property
     def is_complete(self) -> bool:
         """Every agent was fit and every planned game has a counting result; a run without games never is."""
         return 0 < self.planned == self.counting and not self.unfit
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is complete and, where the plan grows, no further step follows."""
+        return self.is_complete and not (self.precision is not None and self.precision.goes_on)
 
 
 def summarise(games: GameStore, run_id: str) -> Summary:
@@ -76,6 +84,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         void_causes=_void_causes(games, run_id, ledger),
         put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
+        precision=precision_of(games, run_id),
     )
 
 

@@ -5,7 +5,7 @@ follows from the results so far: agents that are known well enough are left alon
 wins anyway) are left out, and each pair goes where it takes most off the variances that are still too large. Steps grow
 with what has been played, as the fit that they rest on becomes better, and are cut short where less will do.
 
-Agents are numbered in the order of the spec. Nothing here depends on when or in which order games were played.
+Nothing here depends on when or in which order games were played.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def measure(goal: Goal, games: GameColumns) -> Known:
     pools = connected_pools(counts)
     members, reference = pools[0], None
     for pool in pools:
-        if goal.anchor in pool:
+        if goal.anchor is not None and goal.anchor in pool:
             members, reference = pool, int(np.searchsorted(pool, goal.anchor))
     fitted = fit(counts.among(members))
     errors = fitted.mean_errors() if reference is None else fitted.difference_errors()[reference]
