@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -88,12 +88,14 @@ class Growth:
     def _games(self) -> GameColumns:
         found = counting_games(self._store, [self._run_id])
         number = np.array([self._names.index(name) for name in found.agents], dtype=np.int64)
-        columns = GameColumns(
-            first_agent=found.first, second_agent=found.second, first_score=found.first_score, pair=found.pair
+        # Where a step of the plan was lost, its games say nothing until it is there again.
+        planned = found.pair < sum(self.pairs_planned.values())
+        return GameColumns(
+            first_agent=number[found.first[planned]],
+            second_agent=number[found.second[planned]],
+            first_score=found.first_score[planned],
+            pair=found.pair[planned],
         )
-        if len(number) == 0:
-            return columns
-        return replace(columns, first_agent=number[found.first], second_agent=number[found.second])
 
 
 def precision_of(games: GameStore, run_id: str) -> Precision | None:

@@ -25,6 +25,8 @@ from banzuke.ratings.scores import Floats, Integers
 _MOST_LOOKS = 512
 """A look at all encounters costs as much as multiplying two matrices of agents; so many are taken at most."""
 
+_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
@@ -88,7 +90,8 @@ def most_telling_pairs(design: Design, *, largest_variance: float, fewest_pairs:
         told = count * design.information / (1.0 + count * design.information * _between(covariance, low, high))
         # Per pair: where an encounter has less room than others, it is not worth less.
         worth = np.where(count > 0, told * _between(serves, low, high) / np.maximum(count, 1), -1.0)
-        best = int(worth.argmax())
+        # Rounded, so that among equals the first is taken, whatever the order in which a machine adds up.
+        best = int(np.round(worth / worth.max(), _DIGITS).argmax())
         shift = covariance[low[best]] - covariance[high[best]]
         covariance = covariance - told[best] * np.outer(shift, shift)
         chosen[best] += count[best]
