@@ -8,14 +8,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from banzuke.match.planning import goal_of, numbered
+from banzuke.outcome import Side
 from banzuke.ratings.scores import GameColumns, Integers
 from banzuke.schedule.adaptive import Meeting, measure, next_step
 from banzuke.schedule.pairing import Encounter
 from banzuke.specs import SPEC, Spec
+from storage.categories import categories, with_categories
 from storage.game_store import GameStore
-from storage.queries import counting_games
+from storage.ledger import RANKING_COLUMNS, counting_rows
+
+_AGENTS = ("first_agent", "second_agent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +92,22 @@ class Growth:
 
     @cached_property
     def _games(self) -> GameColumns:
-        found = counting_games(self._store, [self._run_id])
-        number = np.array([self._names.index(name) for name in found.agents], dtype=np.int64)
-        # Where a step of the plan was lost, its games say nothing until it is there again.
-        planned = found.pair < sum(self.pairs_planned.values())
+        """The counting results of what is planned: where a step was lost, its games say nothing until it is back."""
+        columns = [*RANKING_COLUMNS, "game_no", "pair_no", "winner", *_AGENTS]
+        scanned = self._store.games(self._run_id, columns, reduce=lambda piece: with_categories(piece, _AGENTS))
+        rows = counting_rows(scanned.table)
+        rows = rows.filter(pc.less(rows["game_no"], pa.scalar(2 * sum(self.pairs_planned.values()))))
+        won = [pc.equal(rows["winner"], pa.scalar(side.value)).fill_null(False).to_numpy() for side in Side]
         return GameColumns(
-            first_agent=number[found.first[planned]],
-            second_agent=number[found.second[planned]],
-            first_score=found.first_score[planned],
-            pair=found.pair[planned],
+            first_agent=self._numbers(rows["first_agent"]),
+            second_agent=self._numbers(rows["second_agent"]),
+            first_score=0.5 + 0.5 * won[0] - 0.5 * won[1],
+            pair=rows["pair_no"].to_numpy(),
         )
+
+    def _numbers(self, agents: pa.ChunkedArray[Any]) -> Integers:
+        found, names = categories(agents)
+        return np.array([self._names.index(name) for name in names], dtype=np.int64)[found]
 
 
 def precision_of(games: GameStore, run_id: str) -> Precision | None:

@@ -8,8 +8,8 @@ one again and again is the sequential construction of optimal designs (V. V. Fed
 1972; H. P. Wynn, Annals of Mathematical Statistics 41, 1970).
 
 What is made small is the sum of the variances *that are still too large*. To look at the widest interval alone costs
-some per cent more games, for a pair that serves several agents is then worth no more than one that serves one; to look
-at all of them goes on measuring what is known well enough.
+more games, for a pair that serves several agents is then worth no more than one that serves one; to look at all of them
+goes on measuring what is known well enough.
 """
 
 from __future__ import annotations
