@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def test_the_pair_chosen_is_the_one_that_a_fit_with_it_would_call_best(reference
         reference=reference,
         scale=np.ones(6),
         pairs=np.full(6, 100),
+        judged=np.arange(6) != reference,
         low=low,
         high=high,
         information=information,
@@ -178,6 +180,16 @@ def test_who_cannot_play_gets_no_further_pairs() -> None:
 
     assert step
     assert 4 not in np.array(step)
+
+
+def test_nobody_plays_on_for_an_agent_that_cannot_play() -> None:
+    """What it lacks it can get only by playing itself."""
+    meetings = [meeting for meeting in combinations(range(6), 2) if 4 not in meeting] * 100 + [(0, 4)] * 30
+    games, planned = played(meetings), counted(meetings)
+
+    assert [4] == np.flatnonzero(measure(GOAL, games).errors > GOAL.target_error).tolist()
+    assert 4 in np.array(next_step(GOAL, games=games, planned=planned, able=EVERYBODY))
+    assert [] == next_step(GOAL, games=games, planned=planned, able=EVERYBODY & (np.arange(6) != 4))
 
 
 def test_an_agent_without_a_result_is_given_a_few_pairs_beside_the_others() -> None:

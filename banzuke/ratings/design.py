@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from banzuke.ratings.elo import ELO_PER_NAT
@@ -40,6 +41,8 @@ class Design:
     """[n] by how much the variances that count are larger than those of ``covariance`` say."""
     pairs: Integers
     """[n] opening pairs of each agent so far."""
+    judged: NDArray[np.bool_]
+    """[n] whose intervals are to become short: not that of who cannot play, for others' games tell little of it."""
     low: Integers
     """[E] one agent of the encounter."""
     high: Integers
@@ -80,9 +83,7 @@ def most_telling_pairs(design: Design, *, largest_variance: float, fewest_pairs:
     while (left := most - int(chosen.sum())) > 0:
         to_reference = _to_reference(covariance, design.reference)
         variances = design.scale * _own(to_reference, design.reference)
-        needy = (variances > largest_variance) | (pairs < fewest_pairs)
-        if design.reference is not None:
-            needy[design.reference] = False
+        needy = ((variances > largest_variance) | (pairs < fewest_pairs)) & design.judged
         count = np.minimum(np.minimum(at_once, left), design.room - chosen)
         if not needy.any() or not (count > 0).any():
             break
@@ -91,6 +92,8 @@ def most_telling_pairs(design: Design, *, largest_variance: float, fewest_pairs:
         # Per pair: where an encounter has less room than others, it is not worth less.
         worth = np.where(count > 0, told * _between(serves, low, high) / np.maximum(count, 1), -1.0)
         # Rounded, so that among equals the first is taken, whatever the order in which a machine adds up.
+        if worth.max() <= 0.0:
+            break
         best = int(np.round(worth / worth.max(), _DIGITS).argmax())
         shift = covariance[low[best]] - covariance[high[best]]
         covariance = covariance - told[best] * np.outer(shift, shift)

@@ -91,7 +91,7 @@ def next_step(goal: Goal, *, games: GameColumns, planned: Integers, able: NDArra
     for low, high in joining:
         room[low, high] -= 1
     size = max(SMALLEST_STEP, int(GROWTH * len(np.unique(games.pair))))
-    chosen = _telling(goal, known, room, most=min(size, left - len(joining)))
+    chosen = _telling(goal, known, room, able, most=min(size, left - len(joining)))
     return [*joining, *chosen]
 
 
@@ -135,7 +135,7 @@ def _joining(known: Known, room: Integers, planned: Integers, able: NDArray[np.b
     return meetings
 
 
-def _telling(goal: Goal, known: Known, room: Integers, *, most: int) -> list[Meeting]:
+def _telling(goal: Goal, known: Known, room: Integers, able: NDArray[np.bool_], *, most: int) -> list[Meeting]:
     members, fitted = known.members, known.fitted
     low, high = np.triu_indices(len(members), k=1)
     room_of = room[members[low], members[high]]
@@ -153,6 +153,7 @@ def _telling(goal: Goal, known: Known, room: Integers, *, most: int) -> list[Mee
             # Draws and the likeness of a pair's two games make what is observed differ from what the model says.
             scale=(known.errors / quantile) ** 2 / variances,
             pairs=fitted.pairs,
+            judged=able[members] & (np.arange(len(members)) != known.reference),
             low=low,
             high=high,
             information=pair_information(fitted.elo[low] - fitted.elo[high], fitted.first_move_elo or 0.0),
