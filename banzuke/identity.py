@@ -64,6 +64,10 @@ def spec_fingerprint(spec: Spec) -> str:
     the spec lie does not matter. The opening book and the suite count by content.
     """
     document = spec.model_dump(mode="json", exclude={"limits": True, "agents": True, "evaluate": {"suite"}})
+    # Keys that came later are in it only where they say something: runs that were begun before stay the same.
+    for key in ("target_error", "max_games"):
+        if document["tournament"][key] is None:
+            del document["tournament"][key]
     document["agents"] = sorted(agent.name for agent in spec.agents)
     openings = spec.tournament.openings
     document["tournament"]["openings"] = None if openings is None else file_sha256(Path(openings))

@@ -192,9 +192,14 @@ class EvaluateSpec(_Section):
 class TournamentSpec(_Section):
     """Who meets whom, how often, from which openings, under which rules."""
 
-    format: Literal["round-robin", "gauntlet"] = "round-robin"
+    format: Literal["round-robin", "gauntlet", "adaptive"] = "round-robin"
     challengers: tuple[str, ...] = ()
     games_per_encounter: int = Field(20, ge=2, le=1_000_000)
+    """Of an adaptive tournament: at most."""
+    target_error: float | None = Field(None, gt=0, le=10_000, allow_inf_nan=False)
+    """Elo: half the width that every agent's 95 % interval shall have at most; of an adaptive tournament."""
+    max_games: int | None = Field(None, ge=2, le=10_000_000)
+    """At most, in an adaptive tournament; None: as many as everybody against everybody would be."""
     openings: str | None = None
     """Absolute after :func:`load_spec`; None: the book that comes with the package."""
     rules: Literal["csa", "keisei"] = "csa"
@@ -326,6 +331,7 @@ class _Reader:
         sections = {name: self._section(name, model) for name, model in _SECTIONS.items()}
         self._check_names(agents)
         self._check_tournament(sections["tournament"])
+        self._check_adaptive(sections["tournament"])
         self._check_anchor(sections["ratings"])
         self._check_game_seconds(agents, sections["limits"], sections["tournament"])
         resolved = self._resolve(agents, sections)
@@ -414,6 +420,33 @@ class _Reader:
                 self.faults.append(f"[tournament]: challengers: {_unknown(challenger, names, 'agent')}")
         if len(set(tournament.challengers)) < len(tournament.challengers):
             self.faults.append("[tournament]: challengers: an agent is named twice")
+
+    def _check_adaptive(self, tournament: TournamentSpec | None) -> None:
+        if tournament is None:
+            return
+        if tournament.format != "adaptive":
+            self.faults += [
+                f'[tournament]: {key}: only format = "adaptive" has it'
+                for key in ("target_error", "max_games")
+                if getattr(tournament, key) is not None
+            ]
+            return
+        if tournament.target_error is None:
+            self.faults.append(
+                "[tournament]: target_error: an adaptive tournament needs it, in Elo, e.g. target_error = 20"
+            )
+        if tournament.max_games is None:
+            return
+        if tournament.max_games % 2:
+            self.faults.append(
+                f"[tournament]: max_games: {tournament.max_games} is odd; every opening is played twice, sides swapped"
+            )
+        names = len(set(self._names()))
+        if tournament.max_games < 2 * (names - 1):
+            self.faults.append(
+                f"[tournament]: max_games: {tournament.max_games} games do not connect {names} agents; "
+                f"at least {2 * (names - 1)} do"
+            )
 
     def _check_anchor(self, ratings: RatingsSpec | None) -> None:
         names = self._names()

@@ -98,9 +98,9 @@ def run(
     given = _rules_given(rules)
     again = _going_on(f"banzuke run {shlex.quote(str(spec))} --store {shlex.quote(store)} --run-id {chosen}{given}")
     ended = run_tournament(loaded, store, chosen, live=not as_json, verbose=verbose, again=again)
-    _is_over(complete=ended.result.is_complete)
+    _is_over(complete=ended.result.has_ended)
     _report([ended.result], store, as_json=as_json, seconds=time.monotonic() - started)
-    _leave(complete=ended.result.is_complete, stopped_by=ended.stopped_by, again=again)
+    _leave(complete=ended.result.has_ended, stopped_by=ended.stopped_by, again=again)
 
 
 @app.command()

@@ -79,6 +79,7 @@ class LiveTable(_Display):
         self._lock = Lock()
         self._stage = "starting the pipeline"
         self._planned = self._counting = self._before = self._voids = 0
+        self._grows = spec.tournament.format == "adaptive"
         self._started = self._said = self._counted_at = time.monotonic()
         self._index = {agent.name: index for index, agent in enumerate(spec.agents)}
         self._games: list[tuple[int, int, float, int]] = []
@@ -107,11 +108,12 @@ class LiveTable(_Display):
         self._say(f"{self.run_id}: {self._stage}")
 
     def on_plan(self, *, planned: int, counting: int) -> None:
-        """Playing begins; games of an earlier invocation are in the table from the start."""
+        """Playing begins, or a plan has grown; games of an earlier invocation are in the table from the start."""
         with self._lock:
-            self._planned, self._counting, self._before = planned, counting, counting
-            self._started = time.monotonic()
-            if counting:
+            is_first, self._planned, self._counting = not self._planned, planned, counting
+            if is_first:
+                self._before, self._started = counting, time.monotonic()
+            if is_first and counting:
                 self._games = self._recorded_before()
 
     def on_records(self, records: Sequence[GameRecord]) -> None:
@@ -161,7 +163,8 @@ class LiveTable(_Display):
             line += f", {rate * 60:.0f} a minute"
             # Where only games are left that do not come to an end, a time that is extrapolated would count up.
             if now - self._counted_at < max(left, PATIENCE / rate):
-                line += f", {'at most ' if self._test else ''}{_duration(left)} left"
+                most, step = "at most " if self._test else "", " in this step" if self._grows else ""
+                line += f", {most}{_duration(left)} left{step}"
         return line + (f", {self._voids} void attempts" if self._voids else "") + self._test
 
     def _render(self) -> RenderableType:

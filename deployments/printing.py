@@ -95,6 +95,7 @@ def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
     _print_reasons(console, summary.standings)
     console.print(Text(f"\n{_counts(summary)} in {seconds:.0f} s"), soft_wrap=True)
     _print_test(console, summary)
+    _print_precision(console, summary)
     for agent, reason in summary.unfit:
         console.print(Text(f"unfit, left out: {agent}: {reason}"), soft_wrap=True)
     for agent, reason in summary.put_off:
@@ -112,6 +113,7 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
     spec, versions = document["spec"], document["versions"]
     console.print(Text(f"\n{_counts(summary)}"), soft_wrap=True)
     _print_test(console, summary)
+    _print_precision(console, summary)
     tournament = spec["tournament"]
     console.print(
         Text(
@@ -139,6 +141,22 @@ def _print_test(console: Console, summary: Summary) -> None:
     if summary.sprt is not None:
         for line in sprt_lines(summary.sprt):
             console.print(Text(line), soft_wrap=True)
+
+
+def _print_precision(console: Console, summary: Summary) -> None:
+    """Whether an adaptive run reached its target, and by whom not."""
+    if (precision := summary.precision) is None:
+        return
+    target = f"the target of ±{precision.target_error:g} Elo is"
+    errors = [f"{agent} (unrated)" if error is None else f"{agent} (±{error:.1f})" for agent, error in precision.errors]
+    if missed := len(precision.missed):
+        more = f" and {missed - _REASONS_SHOWN} more" if missed > _REASONS_SHOWN else ""
+        line = f"{target} missed by {', '.join(errors[: min(missed, _REASONS_SHOWN)])}{more}"
+    else:
+        line = f"{target} reached; the widest interval is that of {errors[0]}"
+    console.print(Text(line), soft_wrap=True)
+    if precision.goes_on:
+        console.print("its plan is not at its end: `banzuke run` with the same spec and --run-id goes on")
 
 
 def _print_voids(console: Console, summary: Summary) -> None:
@@ -200,8 +218,21 @@ def summary_json(summary: Summary, store: str) -> dict[str, Any]:
         "spared": summary.spared,
         "unfit": [{"agent": agent, "reason": reason} for agent, reason in summary.unfit],
         "put_off": [{"agent": agent, "reason": reason} for agent, reason in summary.put_off],
+        **_precision_json(summary),
         "standings": [asdict(row) | {"computed_at": row.computed_at.isoformat()} for row in summary.standings],
         **({} if summary.sprt is None else {"sprt": sprt_json(summary.sprt)}),
+    }
+
+
+def _precision_json(summary: Summary) -> dict[str, Any]:
+    """Of an adaptive run only; ``error`` is null where an agent is not rated."""
+    if summary.precision is None:
+        return {}
+    agent, error = summary.precision.errors[0]
+    return {
+        "target_error": summary.precision.target_error,
+        "target_reached": not summary.precision.missed,
+        "widest": {"agent": agent, "error": error},
     }
 
 

@@ -84,7 +84,7 @@ def run_tournament(
         StoppedError: a signal ended it before it had a result.
         ServerLostError: the embedded server is gone for good.
     """
-    if live and games_planned(spec) > MANY_GAMES:
+    if live and spec.tournament.format != "adaptive" and games_planned(spec) > MANY_GAMES:
         sys.stderr.write(f"{run_id}: planning {games_planned(spec):,} games\n")
     check_beforehand(spec, store, run_id)
     with (

@@ -1,7 +1,9 @@
 """The whole pipeline: evaluate, tournament, standings, persist.
 
-In goes a spec, out comes a run in the store: its plan, its games, its standings. A crash leaves every finished game
-recorded; running the flow again with the same run id, or ``backfill_games``, plays what is missing and nothing else.
+In goes a spec, out comes a run in the store: its plan, its games, its standings. The plan of an adaptive tournament
+grows while it is played, each step written down before its first game. A crash leaves every finished game
+recorded; running the flow again with the same run id, or ``backfill_games``, plays what is missing and nothing else
+(but that only the former lets an adaptive plan grow further).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from banzuke.workers.pool import worker_pool
-from flows.stages import end_state, evaluate, plan_batches, play_missing
+from flows.stages import end_state, evaluate, play_in_steps
 from flows.stopping import stop_on_signals
 from flows.task_runner import threads
 from tasks.publish import agents_to_play, persist_run
@@ -39,7 +41,7 @@ def run_pipeline(spec_json: str, store: str, run_id: str) -> State[Summary]:
 
         fitness = evaluate(spec_json, store, run_id, pool, agents=agents_to_play(store, run_id))
 
-        play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness)], pool)
+        play_in_steps(spec_json, store, run_id, pool, fitness)
 
         publish_standings(store, run_id)
 

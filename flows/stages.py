@@ -19,6 +19,7 @@ from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.evaluate import Fitness, probe_agent, record_fitness, record_put_off, score_agent, unscored
 from tasks.runs import parse_spec
+from tasks.steps import plan_step
 from tasks.summary import Summary
 
 PLIES_EXPECTED = 100
@@ -121,6 +122,26 @@ def plan_batches(
     )
 
 
+def play_in_steps(spec_json: str, store: str, run_id: str, pool: WorkerPool, fitness: Mapping[str, Fitness]) -> None:
+    """Play what is missing; in an adaptive tournament then what each further step plans, until none follows.
+
+    A step is planned when no game of those before it is left to be tried: a void game that was tried often enough is
+    missing from the results, and from no later step.
+    """
+    play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness)], pool)
+    spec = parse_spec(spec_json)
+    while spec.tournament.format == "adaptive" and not pool.stop.is_set():
+        put_off = pool.breaker(run_id, spec.limits.put_off_after).put_off
+        able = [agent for agent, found in fitness.items() if found.fit and agent not in put_off]
+        step = plan_step(spec_json, store, run_id, able)
+        if not step:
+            return
+        play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness, only=step)], pool)
+        if not pool.stop.is_set() and Ledger(GameStore(store), run_id).has_none_of(step):
+            announce_problem("no game of the last step has a result: no further one is planned")
+            return
+
+
 def play_missing(store: str, todos: Sequence[Todo], pool: WorkerPool) -> None:
     """Play what is to be played, of one run or of several, and write down whose games were put off."""
     todos = [todo for todo in todos if todo.batches]
@@ -146,7 +167,7 @@ def end_state(summary: Summary, *, stopped: bool) -> State[Summary]:
     )
     if summary.sprt is not None:
         message += f"; {summary.sprt.figures['verdict']} after {summary.sprt.figures['pairs']} pairs"
-    if stopped and summary.outstanding and not summary.has_ended:
+    if stopped and summary.has_more and not summary.has_ended:
         return Cancelled(name="Stopped", message=message, data=summary)
     if summary.has_ended:
         return Completed(message=message, data=summary)

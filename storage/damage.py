@@ -88,7 +88,10 @@ def damaged_files(files: Files, run_id: str) -> Iterator[DamagedPart]:
         advice = _ADVICE_GAMES if folder == layout.games_folder(run_id) else None
         for name in part_names(files, folder):
             yield from (replace(part, advice=advice) for part in _damage(files, f"{folder}/{name}", schema, run_id))
-    yield from _damage(files, layout.plan_file(run_id), PLAN, run_id)
+    folder = layout.plans_folder(run_id)
+    for name in part_names(files, folder):
+        if layout.plan_step(name) is not None:
+            yield from _damage(files, f"{folder}/{name}", PLAN, run_id)
     yield from _damage(files, layout.agents_file(run_id), AGENTS, run_id)
     yield from _damage(files, layout.standings_file(run_id), STANDINGS, run_id)
 

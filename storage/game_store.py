@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _CONFIRMED_WITHIN_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 0.02
+_HOW_TO_MEND_A_STEP = (
+    "restore it from a copy, or move it and the later steps of the plan away and run the spec again under the same id: "
+    "they are planned anew, unless recorded games contradict that"
+)
 
 
 class GameStore:
@@ -152,15 +156,29 @@ class GameStore:
             hint = "there is no run in it yet"
         return UnknownRunError(f"no run {run_id} in {self.uri}: {hint}")
 
-    def write_plan(self, run_id: str, plan: Sequence[PlannedGame]) -> None:
-        """Keep every planned game, whole, before the first is played.
+    def write_plan(self, run_id: str, plan: Sequence[PlannedGame], *, step: int = 1) -> None:
+        """Keep every planned game, or every one of a further step, whole, before the first of them is played.
 
         Raises:
-            GameAlreadyRecordedError: the run has a plan; it stays as it is.
+            GameAlreadyRecordedError: the run has a plan (that step); it stays as it is.
             StorageError: there is no such run (any more).
         """
         self._check_still_there(run_id)
-        self._write(layout.plan_file(run_id), plan, PlannedGame, run_id, replace=False)
+        self._write(layout.plan_file(run_id, step), plan, PlannedGame, run_id, replace=False)
+
+    def plan_steps(self, run_id: str) -> int:
+        """Of how many steps the run's plan consists so far; 0 without a plan.
+
+        Raises:
+            CorruptPartError: one is missing, and a later one is there.
+        """
+        names = part_names(self._files, layout.plans_folder(run_id))
+        found = {step for name in names if (step := layout.plan_step(name)) is not None}
+        for step in range(1, max(found, default=0)):
+            if step not in found and 1 in found:
+                missing = self._files.place(layout.plan_file(run_id, step))
+                raise CorruptPartError(f"{missing}: it is gone, and later steps are there; {_HOW_TO_MEND_A_STEP}")
+        return len(found) if 1 in found else 0
 
     def has_plan(self, run_id: str) -> bool:
         """Whether the run's plan was written."""
@@ -175,19 +193,24 @@ class GameStore:
         return to_rows(self.plan_table(run_id), PlannedGame)
 
     def plan_table(self, run_id: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The planned games as columns, in the plan's order.
+        """The planned games of all steps as columns, in the plan's order.
 
         Raises:
             UnknownRunError: no such run.
-            CorruptPartError: the file is no plan of this run.
+            CorruptPartError: a file is no plan of this run, or one of several is missing.
             StorageError: the run was interrupted before its plan was written.
         """
-        name = layout.plan_file(run_id)
+        steps = range(1, max(1, self.plan_steps(run_id)) + 1)
+        return pa.concat_tables([self._plan_step(run_id, step, columns) for step in steps])
+
+    def _plan_step(self, run_id: str, step: int, columns: Sequence[str] | None) -> pa.Table:
+        name = layout.plan_file(run_id, step)
         try:
             with open_part(self._files, name, SCHEMA_OF[PlannedGame]) as part:
                 return part.read(columns or SCHEMA_OF[PlannedGame].names, run_id=run_id)
         except CorruptPartError as error:
-            raise CorruptPartError(f"{error}; {self._how_to_mend(run_id)}") from error
+            advice = self._how_to_mend(run_id) if step == 1 else _HOW_TO_MEND_A_STEP
+            raise CorruptPartError(f"{error}; {advice}") from error
         except FileNotFoundError:
             self._check_known(run_id)
             raise StorageError(

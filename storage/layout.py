@@ -30,6 +30,7 @@ PART_PREFIX = "part-"
 MERGED_PREFIX = "merged-"
 """Merged files sort, and are read, before parts."""
 
+_PLAN_FILE = re.compile(rf"plan(?:-([0-9]{{5,9}}))?{re.escape(PARQUET)}")
 _RUN_ID = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -68,9 +69,20 @@ def play_lock(run_id: str) -> str:
     return f"{RUNS}/{check_run_id(run_id)}/.playing.lock"
 
 
-def plan_file(run_id: str) -> str:
-    """The run's planned games."""
-    return f"{PLANS}/{check_run_id(run_id)}/plan{PARQUET}"
+def plan_file(run_id: str, step: int = 1) -> str:
+    """The run's planned games; where the plan grows, those of one step, from 1."""
+    return f"{plans_folder(run_id)}/plan{'' if step == 1 else f'-{step:05d}'}{PARQUET}"
+
+
+def plans_folder(run_id: str) -> str:
+    """The run's planned games, in a file for each step; of most runs there is one."""
+    return f"{PLANS}/{check_run_id(run_id)}"
+
+
+def plan_step(name: str) -> int | None:
+    """Which step the file of that plain name holds; None if it is no such file."""
+    found = _PLAN_FILE.fullmatch(name)
+    return None if found is None else int(found[1] or 1)
 
 
 def games_folder(run_id: str) -> str:

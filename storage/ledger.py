@@ -192,6 +192,10 @@ class Ledger:
         points[places] = np.where(_array(is_draw), 1, np.where(won_by_agent, 2, 0))
         return points.reshape(-1, 2)
 
+    def has_none_of(self, game_ids: Collection[str]) -> bool:
+        """Whether none of these games has a counting result."""
+        return not pc.any(pc.is_in(self._counting["game_id"], value_set=pa.array(list(game_ids), pa.string()))).as_py()
+
     def attempts(self, game_ids: Collection[str] | None = None) -> dict[str, int]:
         """The highest attempt so far of every game that was tried, or of those among ``game_ids``.
 

@@ -15,8 +15,10 @@ from prefect.artifacts import (
 )
 
 from banzuke.progress import announce_stage
+from banzuke.specs import SPEC
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.growing import precision_of
 from tasks.policies import MACHINERY
 from tasks.summary import Summary, summarise
 
@@ -39,6 +41,8 @@ def persist_run(store: str, run_id: str) -> Summary:
 def agents_to_play(store: str, run_id: str, wanted: Collection[str] | None = None) -> list[str]:
     """The agents that have games still to be played, in the order of the plan.
 
+    Of an adaptive run whose plan is going to grow, all: who will meet whom is not known yet.
+
     Args:
         store: where the run is.
         run_id: which run.
@@ -48,6 +52,9 @@ def agents_to_play(store: str, run_id: str, wanted: Collection[str] | None = Non
     missing = set(ledger.missing_ids())
     if wanted is not None:
         missing.intersection_update(wanted)
+    elif (precision := precision_of(GameStore(store), run_id)) is not None and (missing or precision.goes_on):
+        spec = SPEC.validate_python(GameStore(store).read_run(run_id)["spec"])
+        return [agent.name for agent in spec.agents]
     names: dict[str, None] = {}
     for game in ledger.plan:
         if game.game_id in missing:

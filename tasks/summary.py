@@ -13,6 +13,7 @@ from banzuke.outcome import Side
 from banzuke.record import Standing
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.growing import Precision, precision_of
 from tasks.sequential import SprtReport, recorded_test, report_test
 
 
@@ -52,11 +53,18 @@ class Summary:
     standings: tuple[Standing, ...]
     sprt: SprtReport | None
     """None where the run is a tournament."""
+    precision: Precision | None
+    """Of an adaptive run, how near it is to its target."""
 
     @property
     def outstanding(self) -> int:
         """Games that a backfill would play."""
         return self.voids + self.missing
+
+    @property
+    def has_more(self) -> bool:
+        """Whether going on would play something."""
+        return self.outstanding > 0 or (self.precision is not None and self.precision.goes_on)
 
     @property
     def is_complete(self) -> bool:
@@ -65,8 +73,8 @@ class Summary:
 
     @property
     def has_ended(self) -> bool:
-        """It is complete, or a sequential test with its verdict, which no void game can take back."""
-        return self.is_complete or (self.sprt is not None and self.sprt.is_decided)
+        """Complete and, where the plan grows, at its last step; or a verdict, which no void game can take back."""
+        return (self.is_complete and not self.has_more) or (self.sprt is not None and self.sprt.is_decided)
 
 
 def summarise(games: GameStore, run_id: str) -> Summary:
@@ -92,6 +100,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
         put_off=tuple((row.agent, row.reason) for row in agents if row.fit and row.reason is not None),
         standings=tuple(games.read_standings(run_id)),
         sprt=None if test is None else report_test(games, run_id, test),
+        precision=precision_of(games, run_id),
     )
 
 

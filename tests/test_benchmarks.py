@@ -12,6 +12,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def test_the_benchmark_of_adaptive_schedules_compares_both() -> None:
+    """On a small pool with a coarse target, in seconds."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "adaptive.py", "--quick", "--pools", "ladder", "--anchors", "middle"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    _, line = done.stdout.splitlines()
+    assert line.startswith("ladder / middle: ")
+
+
 @pytest.mark.parametrize(
     ("program", "options", "lines"),
     [

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from banzuke.progress import announce_plan, announce_test
-from banzuke.specs import RandomAgent, Spec
+from banzuke.specs import RandomAgent, Spec, load_spec
 from deployments.live import BackfillLines, LiveTable
 
 SECONDS = 120.0
@@ -45,6 +45,20 @@ def on_a_terminal(command: list[str], columns: int, environment: Mapping[str, st
         process.kill() if time.monotonic() > deadline else None
         os.close(ours)
     return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
+
+
+def test_a_plan_that_grows_is_counted_from_the_beginning(small_spec: Callable[..., Path], tmp_path: Path) -> None:
+    """The rate is that of the whole invocation; what is left is only of what is planned so far, and says so."""
+    spec = load_spec(small_spec())
+    grows = spec.model_copy(update={"tournament": spec.tournament.model_copy(update={"format": "adaptive"})})
+    table = LiveTable(grows, str(tmp_path), "r", live=False)
+    table.on_plan(planned=84, counting=0)
+    table._started -= 60.0
+
+    table.on_plan(planned=104, counting=84)
+    table._counted_at = time.monotonic()
+
+    assert re.fullmatch(r"84/104 games, 8\d a minute, 0:1\d left in this step", table._progress_line())
 
 
 def test_a_terminal_shows_progress_and_the_table_as_it_stands(

@@ -17,6 +17,7 @@ kind = "random"
 name = "material"
 kind = "material"
 """
+ADAPTIVE = GOOD + '[tournament]\nformat = "adaptive"\n'
 
 
 def load(tmp_path: Path, text: str) -> tuple[str, ...]:
@@ -51,6 +52,18 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         (GOOD + '[ratings]\nanchor = "randon"\n', "[ratings]: anchor: unknown agent 'randon'; did you mean 'random'?"),
         (GOOD + '[tournament]\nformat = "gauntlet"\n', "[tournament]: challengers: a gauntlet needs them"),
         (GOOD + '[tournament]\nchallengers = ["random"]\n', '[tournament]: challengers: only format = "gauntlet"'),
+        (GOOD + '[tournament]\nformat = "adaptive"\n', "[tournament]: target_error: an adaptive tournament needs it"),
+        (GOOD + "[tournament]\ntarget_error = 20\n", '[tournament]: target_error: only format = "adaptive" has it'),
+        (GOOD + "[tournament]\nmax_games = 20\n", '[tournament]: max_games: only format = "adaptive" has it'),
+        (ADAPTIVE + "target_error = 0\n", "[tournament]: target_error: input should be greater than 0, not 0"),
+        (ADAPTIVE + "target_error = inf\n", "[tournament]: target_error: input should be"),
+        (ADAPTIVE + "target_error = 20\nmax_games = 21\n", "[tournament]: max_games: 21 is odd"),
+        (
+            ADAPTIVE.replace("[tournament]", '[[agents]]\nname = "c"\nkind = "random"\n[tournament]')
+            + "target_error = 20\nmax_games = 2\n",
+            "[tournament]: max_games: 2 games do not connect 3 agents; at least 4 do",
+        ),
+        (ADAPTIVE + 'target_error = 20\nchallengers = ["random"]\n', '[tournament]: challengers: only format = "ga'),
         (GOOD + '[tournament]\nopenings = "no.sfen"\n', "[tournament]: openings: no such file: 'no.sfen'"),
         (GOOD + '[evaluate]\nsuite = "no.sfen"\n', "[evaluate]: suite: no such file: 'no.sfen'"),
         (GOOD + "[limits]\nmove_seconds = nan\n", "[limits]: move_seconds: input should be"),

@@ -233,6 +233,40 @@ def test_a_plan_is_written_once_and_keeps_its_order(store: GameStore) -> None:
     assert store.has_plan("nightly")
 
 
+def test_a_plan_may_grow_by_steps(store: GameStore) -> None:
+    """Each is written once, and the plan is all of them in their order, whatever their game numbers."""
+    store.create_run("nightly", {})
+    assert 0 == store.plan_steps("nightly")
+    steps = [[planned_game(game_no=game_no) for game_no in numbers] for numbers in ((2, 3), (5, 4), (0, 1))]
+    for number, step in enumerate(steps, start=1):
+        store.write_plan("nightly", step, step=number)
+
+    with pytest.raises(GameAlreadyRecordedError):
+        store.write_plan("nightly", steps[0], step=2)
+
+    assert 3 == store.plan_steps("nightly")
+    assert [game for step in steps for game in step] == store.read_plan("nightly")
+    assert [2, 3, 5, 4, 0, 1] == store.plan_table("nightly", ["game_no"])["game_no"].to_pylist()
+
+
+def test_a_step_that_is_gone_or_damaged_is_an_error(local: GameStore, tmp_path: Path) -> None:
+    """A plan with a hole is no plan: game numbers would be given out twice."""
+    folder = tmp_path / "store/plans/nightly"
+    local.create_run("nightly", run_document("nightly"))
+    for number in (1, 2, 3):
+        local.write_plan("nightly", [planned_game(game_no=number)], step=number)
+    kept = (folder / "plan-00002.parquet").read_bytes()
+
+    (folder / "plan-00002.parquet").write_bytes(kept[:-9])
+    with pytest.raises(CorruptPartError, match=r"plan-00002\.parquet: .*move it and the later steps of the plan away"):
+        local.read_plan("nightly")
+    assert ["plan-00002.parquet"] == [part.path.rpartition("/")[2] for part in local.damaged("nightly")]
+
+    (folder / "plan-00002.parquet").unlink()
+    with pytest.raises(CorruptPartError, match=r"plan-00002\.parquet: it is gone, and later steps are there"):
+        local.read_plan("nightly")
+
+
 def test_a_run_without_its_plan_says_what_to_do(store: GameStore) -> None:
     """A run that was interrupted before its plan was written is reported as such."""
     store.create_run("nightly", {})

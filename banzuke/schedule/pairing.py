@@ -60,36 +60,70 @@ def plan_games(
         agent_ids: content hash by name.
         openings_of: (encounter name, number of pairs) -> the openings of its rounds, all different.
     """
-    pairs = games_per_encounter // 2
-    openings = {encounter: openings_of(encounter.name, pairs) for encounter in encounters}
-    pair_no = 0
-    for round_ in range(pairs):
-        for encounter in encounters:
-            opening = openings[encounter][round_]
-            for slot, (first, second) in enumerate(((encounter.a, encounter.b), (encounter.b, encounter.a))):
-                game_no = 2 * pair_no + slot
-                yield PlannedGame(
-                    run_id=run_id,
-                    game_id=f"{run_id}--g{game_no:07d}",
-                    pair_id=f"{run_id}--p{pair_no:07d}",
-                    game_no=game_no,
-                    pair_no=pair_no,
-                    encounter=encounter.name,
-                    round=round_,
-                    slot=slot,
-                    game=game,
-                    rules=rules,
-                    first_agent=first,
-                    second_agent=second,
-                    first_agent_id=agent_ids[first],
-                    second_agent_id=agent_ids[second],
-                    opening_id=opening.opening_id,
-                    start_position=opening.start_position,
-                    opening_plies=len(opening.moves),
-                    seed=game_seed(seed, encounter.name, round_, slot),
-                    opening_moves=opening.moves,
-                )
-            pair_no += 1
+    rounds = range(games_per_encounter // 2)
+    return plan_pairs(
+        [(encounter, round_) for round_ in rounds for encounter in encounters],
+        run_id=run_id,
+        game=game,
+        rules=rules,
+        seed=seed,
+        agent_ids=agent_ids,
+        openings_of=openings_of,
+    )
+
+
+def plan_pairs(
+    pairs: Sequence[tuple[Encounter, int]],
+    *,
+    run_id: str,
+    game: str,
+    rules: str,
+    seed: int,
+    agent_ids: Mapping[str, str],
+    openings_of: Callable[[str, int], Sequence[StartLine]],
+    first_pair_no: int = 0,
+) -> Iterator[PlannedGame]:
+    """The two games of each pair, in the order given.
+
+    Args:
+        pairs: who meets whom, and in which round of theirs.
+        run_id: as for :func:`plan_games`, and so the others.
+        game: likewise.
+        rules: likewise.
+        seed: likewise.
+        agent_ids: likewise.
+        openings_of: likewise; asked once for each encounter, for as many as its last round needs.
+        first_pair_no: how many pairs of the run were planned before.
+    """
+    last_round: dict[Encounter, int] = {}
+    for encounter, round_ in pairs:
+        last_round[encounter] = max(last_round.get(encounter, 0), round_)
+    openings = {encounter: openings_of(encounter.name, last + 1) for encounter, last in last_round.items()}
+    for pair_no, (encounter, round_) in enumerate(pairs, start=first_pair_no):
+        opening = openings[encounter][round_]
+        for slot, (first, second) in enumerate(((encounter.a, encounter.b), (encounter.b, encounter.a))):
+            game_no = 2 * pair_no + slot
+            yield PlannedGame(
+                run_id=run_id,
+                game_id=f"{run_id}--g{game_no:07d}",
+                pair_id=f"{run_id}--p{pair_no:07d}",
+                game_no=game_no,
+                pair_no=pair_no,
+                encounter=encounter.name,
+                round=round_,
+                slot=slot,
+                game=game,
+                rules=rules,
+                first_agent=first,
+                second_agent=second,
+                first_agent_id=agent_ids[first],
+                second_agent_id=agent_ids[second],
+                opening_id=opening.opening_id,
+                start_position=opening.start_position,
+                opening_plies=len(opening.moves),
+                seed=game_seed(seed, encounter.name, round_, slot),
+                opening_moves=opening.moves,
+            )
 
 
 def game_seed(seed: int, encounter: str, round_: int, slot: int) -> int:
