@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -15,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -30,8 +29,9 @@ from banzuke.errors import (
     UnknownRunError,
 )
 from banzuke.specs import LimitsSpec, Spec, load_spec
+from deployments.calc import app as calc_app
 from deployments.open_files import raise_open_files_limit
-from deployments.streams import OutputLostError, make_streams_safe, stdout_fault
+from deployments.streams import make_streams_safe, print_json
 from flows.stopping import StoppedError, stopping_signals
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(calc_app)
 
 Store = Annotated[str, typer.Option("--store", metavar="URI", help="Where the games are: a folder or an fsspec URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
@@ -166,7 +168,7 @@ def evaluate(
     ended = run_evaluation(loaded, store, evaluation_id, live=not as_json, verbose=verbose, again=again)
     found = ended.result
     if as_json:
-        _print_json({"evaluation_id": evaluation_id, "store": store, "agents": found})
+        print_json({"evaluation_id": evaluation_id, "store": store, "agents": found})
     else:
         print_evaluation(found)
     _leave(complete=all(agent["fit"] for agent in found), stopped_by=ended.stopped_by, again=again)
@@ -200,7 +202,7 @@ def standings(
         except StorageError as error:
             _say(f"note: not published: {error}")
     if as_json:
-        _print_json(standings_json(rated, chosen))
+        print_json(standings_json(rated, chosen))
     else:
         print_standings(rated, chosen, incomplete(games, chosen))
     raise typer.Exit(OK if any(row.games for row in rated.rows) else DEGRADED)
@@ -269,7 +271,7 @@ def backfill(
 
 def _print_dry_run(todo: Mapping[str, Mapping[str, str]], store: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"store": store, "games": {run_id: sorted(games) for run_id, games in todo.items()}})
+        print_json({"store": store, "games": {run_id: sorted(games) for run_id, games in todo.items()}})
         return
     for run_id, games in todo.items():
         for game_id, cause in sorted(games.items()):
@@ -302,7 +304,7 @@ def runs(*, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
 
     found = describe_runs(_opened(store))
     if as_json:
-        _print_json({"store": store, "runs": found})
+        print_json({"store": store, "runs": found})
     else:
         print_runs(found, store)
 
@@ -325,7 +327,7 @@ def show(
         summary = replace(summarise(games, run_id), standings=tuple(rows_now(games, run_id)))
         condition = health(games, summary)
         if as_json:
-            _print_json(summary_json(summary, store) | {"health": condition})
+            print_json(summary_json(summary, store) | {"health": condition})
         else:
             print_run(summary, condition, games.read_run(run_id))
 
@@ -412,17 +414,10 @@ def _report(summaries: Sequence[Summary], store: str, *, as_json: bool, seconds:
     from deployments.printing import merged_json, print_summary  # noqa: PLC0415 - see run
 
     if as_json:
-        _print_json(merged_json(summaries, store, seconds=seconds))
+        print_json(merged_json(summaries, store, seconds=seconds))
     else:
         for summary in summaries:
             print_summary(summary, store, seconds=seconds)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, allow_nan=False, default=str) + "\n")
-    fault = stdout_fault()
-    if fault is not None:
-        raise OutputLostError(f"stdout did not take the result: {fault.strerror or fault}; the store has it")
 
 
 def _going_on(again: str) -> str:

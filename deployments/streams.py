@@ -7,15 +7,16 @@ and a closed terminal are noted and otherwise ignored, in whatever thread they a
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from banzuke.errors import BanzukeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Buffer
 
@@ -90,6 +91,22 @@ def stdout_fault() -> OSError | None:
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.fault if isinstance(raw, Outlet) else None
+
+
+def print_json(document: Mapping[str, Any], *, remains: str = "the store has it") -> None:
+    """One JSON object on stdout; numbers are finite or null.
+
+    Args:
+        document: what is printed.
+        remains: where the result is to be had if stdout does not take it.
+
+    Raises:
+        OutputLostError: stdout did not take it.
+    """
+    sys.stdout.write(json.dumps(document, allow_nan=False, default=str) + "\n")
+    fault = stdout_fault()
+    if fault is not None:
+        raise OutputLostError(f"stdout did not take the result: {fault.strerror or fault}; {remains}")
 
 
 def _fill_gaps(descriptors: Sequence[int]) -> None:

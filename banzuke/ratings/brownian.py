@@ -1,11 +1,11 @@
 """Brownian motion with drift between two absorbing barriers: how surely it ends lower than it was seen to.
 
 A sequential test sees its log-likelihood ratio wander from 0 until it meets a bound. What it saw is a time and a
-place; outcomes are ordered as D. Siegmund does (Sequential Analysis, 1985, section 3.4): the earlier at the lower
+place; outcomes are ordered as D. Siegmund does (Sequential Analysis, 1985, chapter III): the earlier at the lower
 barrier the lower, then what still wanders, by its place, then the later at the upper barrier the lower.
 
 By the method of images: reflected at the barriers again and again, the start point becomes a row of sources, and the
-paths from them together cancel at both barriers (ibid., section 3.6). The drift is a change of measure.
+paths from them together cancel at both barriers. The drift is a change of measure.
 """
 
 from __future__ import annotations

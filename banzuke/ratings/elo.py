@@ -17,6 +17,9 @@ from banzuke.errors import RatingError
 ELO_PER_NAT: Final = 400.0 / math.log(10.0)
 """Elo in one unit of natural log-odds: 173.7178."""
 
+NORMALIZED_ELO_PER_SIGMA: Final = 800.0 / math.log(10.0)
+"""Normalised Elo in one standard deviation of a game's score: 347.4356. At balanced play without draws, it is Elo."""
+
 CONFIDENCE: Final = 0.95
 """Of every interval that is published."""
 

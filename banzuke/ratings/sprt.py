@@ -20,17 +20,17 @@ from scipy.optimize import brentq
 from banzuke.errors import RatingError
 from banzuke.ratings.brownian import chance_of_lower
 from banzuke.ratings.constrained import log_ratio_at_mean, log_ratio_at_normalized_mean
-from banzuke.ratings.elo import CONFIDENCE, elo_from_score, score_from_elo
+from banzuke.ratings.elo import CONFIDENCE, NORMALIZED_ELO_PER_SIGMA, elo_from_score, score_from_elo
 from banzuke.ratings.outcome_counts import OF_PAIRS, Counts, checked_counts, outcome_scores
-from banzuke.ratings.scores import Floats
+from banzuke.ratings.scores import Floats, Integers
 
 Model: TypeAlias = Literal["logistic", "normalized"]
 
-NORMALIZED_ELO_PER_SIGMA: Final = 800.0 / math.log(10.0)
-"""Normalised Elo in one standard deviation of a game's score: 347.4356."""
-
 NEVER: Final = 1e-3
 """Stands for a count of zero, so that no outcome is impossible (as in fishtest)."""
+
+_OVERSHOOT: Final = 0.5826
+"""Mean overshoot of a random walk over a distant bound, in standard deviations of its step."""
 
 
 class Verdict(StrEnum):
@@ -160,15 +160,15 @@ class StoppedEstimate:
     los: float | None
     """Chance of being the stronger one, 0 to 1."""
     reason: str | None
-    """Why a figure does not exist, where one is None."""
+    """Why a figure does not exist, where one is None; or that the counts are from after the verdict."""
 
 
 def estimate_after_stop(counts: Counts, hypotheses: Hypotheses) -> StoppedEstimate:
     """The strength to be read from a test that ended at these counts: at a bound, or in between at a cap.
 
     The log-likelihood ratio is taken for a Brownian motion whose drift depends on the true score and whose
-    variance is that of the sample, and the distribution of its outcomes is inverted (as fishtest does). Beyond a
-    bound it is taken back along a straight line to where it met it.
+    variance is that of the sample, and the distribution of its outcomes is inverted, as fishtest does. Without a
+    verdict the figures are fishtest's; they are those of a test that was to end here whatever it said.
 
     Args:
         counts: [3] of games or [5] of pairs, ascending by score, when the test ended.
@@ -184,35 +184,103 @@ def estimate_after_stop(counts: Counts, hypotheses: Hypotheses) -> StoppedEstima
         return _no_estimate(
             "no outcome was counted" if not array.any() else "all outcomes are alike: their variance is unknown"
         )
-    n = np.where(array == 0, NEVER, array).astype(np.float64)
-    scores = outcome_scores(len(n))
-    total = float(n.sum())
-    mean = float(n @ scores) / total
-    variance = float(n @ np.square(scores - mean)) / total
-    score0, score1 = (_score(elo, hypotheses.model, variance, len(n)) for elo in (hypotheses.elo0, hypotheses.elo1))
-    width, middle = score1 - score0, 0.5 * (score0 + score1)
-    time = total * width / variance * width
-    if not 0.0 < time < math.inf:
+    seen = _Seen.of(array, hypotheses)
+    if seen is None:
         return _no_estimate("the hypotheses are too close to each other, or too far out, to tell their scores apart")
-    place = total * (mean - middle) / variance * width
-    met = max(1.0, place / hypotheses.upper, place / hypotheses.lower)
-    time, place = time / met, min(max(place, hypotheses.lower), hypotheses.upper)
+    tail = 0.5 * (1.0 - CONFIDENCE)
+    elo, low, high = (_elo_where(seen.chance_of_lower, chance) for chance in (0.5, 1.0 - tail, tail))
+    reasons = []
+    if None in {elo, low, high}:
+        reasons.append("too few outcomes differ for a finite figure")
+    if seen.is_taken_back:
+        reasons.append("the bound was passed before the last outcome: figures of a test that ended where it was met")
+    return StoppedEstimate(
+        elo=elo, elo_low=low, elo_high=high, los=seen.chance_of_lower(0.5), reason="; ".join(reasons) or None
+    )
 
-    def lower_outcome(score: float) -> float:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The test as a Brownian motion of variance 1 a unit of time, and what was seen of it."""
+
+    time: float
+    place: float
+    lower: float
+    upper: float
+    middle: float
+    """The score without drift."""
+    width: float
+    """What the score exceeds it by at a drift of 1."""
+    is_taken_back: bool = False
+    """The counts are from after a verdict; what was seen is where the straight line to them met the bound."""
+
+    def chance_of_lower(self, score: float) -> float:
+        """Chance of a lower outcome than the one seen, if this were the expected score."""
         return chance_of_lower(
-            time=time, place=place, lower=hypotheses.lower, upper=hypotheses.upper, drift=(score - middle) / width
+            time=self.time,
+            place=self.place,
+            lower=self.lower,
+            upper=self.upper,
+            drift=(score - self.middle) / self.width,
         )
 
-    tail = 0.5 * (1.0 - CONFIDENCE)
-    elo, low, high = (_elo_where(lower_outcome, chance) for chance in (0.5, 1.0 - tail, tail))
-    beyond = "no finite difference is this far from what was seen: too few outcomes differ"
-    return StoppedEstimate(
-        elo=elo,
-        elo_low=low,
-        elo_high=high,
-        los=lower_outcome(0.5),
-        reason=beyond if None in {elo, low, high} else None,
-    )
+    @classmethod
+    def of(cls, counts: Integers, hypotheses: Hypotheses) -> _Seen | None:
+        """None where the hypotheses' scores are the same, or beyond counting."""
+        n = np.where(counts == 0, NEVER, counts).astype(np.float64)
+        scores = outcome_scores(len(n))
+        total = float(n.sum())
+        mean = float(n @ scores) / total
+        variance = float(n @ np.square(scores - mean)) / total
+        score0, score1 = (_score(elo, hypotheses.model, variance, len(n)) for elo in (hypotheses.elo0, hypotheses.elo1))
+        width, middle = score1 - score0, 0.5 * (score0 + score1)
+        time = total * width / variance * width
+        if not 0.0 < time < math.inf:
+            return None
+        place = total * (mean - middle) / variance * width
+        lower, upper = hypotheses.lower, hypotheses.upper
+        llr = float(log_likelihood_ratios(counts, hypotheses))
+        if not lower < llr < upper and llr * place > 0.0 and _ended_with_the_last(counts, hypotheses):
+            return cls._at_bound(time * llr / place, total, llr, hypotheses, middle, width)
+        met = max(1.0, place / upper, place / lower)
+        return cls(
+            time=time / met,
+            place=min(max(place, lower), upper),
+            lower=lower,
+            upper=upper,
+            middle=middle,
+            width=width,
+            is_taken_back=not lower < llr < upper,
+        )
+
+    @classmethod
+    def _at_bound(
+        cls, time: float, total: float, llr: float, hypotheses: Hypotheses, middle: float, width: float
+    ) -> _Seen:
+        """What was seen of a test that ended with its last outcome; better than fishtest's where few are enough.
+
+        ``time`` has been scaled so that the motion met the bound where the exact ratio did: a sample of which few
+        outcomes differ understates the variance. A test that looks only after whole outcomes overshoots, on
+        average as if the barriers were beyond the bounds (D. Siegmund, Sequential Analysis, chapter X). And it met
+        them half an outcome before the last, on average.
+        """
+        overshoot = _OVERSHOOT * math.sqrt(time / total)
+        lower, upper = hypotheses.lower - overshoot, hypotheses.upper + overshoot
+        return cls(
+            time=time * (1.0 - 0.5 / total),
+            place=upper if llr > 0.0 else lower,
+            lower=lower,
+            upper=upper,
+            middle=middle,
+            width=width,
+        )
+
+
+def _ended_with_the_last(counts: Integers, hypotheses: Hypotheses) -> bool:
+    """Whether the test may have gone on until the last outcome, whichever that was."""
+    before = counts - np.eye(len(counts), dtype=np.int64)[counts > 0]
+    llrs = log_likelihood_ratios(before, hypotheses)
+    return bool(np.any((hypotheses.lower < llrs) & (llrs < hypotheses.upper)))
 
 
 def _score(elo: float, model: Model, variance: float, outcomes: int) -> float:
