@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {"elo0": 0.0, "elo1": 50.0, "alpha": 0.05, "beta": 0.
 """For a new checkpoint against an old one; ``docs/sprt.md`` says why."""
 ENOUGH_PAIRS = 20_000
 """No test of a person's lifetime needs more to have any verdict."""
+LANES = 32
+"""Of a worker, for games between networks; ``docs/sprt.md`` has the measurement."""
 DOCUMENT_KEY = "sprt"
 """In a run's document; a run without it is a tournament."""
 
@@ -107,13 +109,15 @@ def recorded_test(document: Mapping[str, Any]) -> SequentialTest | None:
 
 
 def sparing(spec: Spec) -> Spec:
-    """The spec with limits that suit a test: little is begun that a verdict makes needless.
+    """The spec with limits that suit a test, where it does not say them: little is begun that a verdict makes needless.
 
-    Games without any network are played one after the other; a worker is given no heap of them.
+    A test is over after some dozens or hundreds of games; on the lanes of a tournament as many would be under way then,
+    and slow those down that decide. Games without any network are played one after the other anyhow.
     """
-    if spec.limits.lanes is not None or spec.needs_torch:
+    if spec.limits.lanes is not None:
         return spec
-    return spec.model_copy(update={"limits": spec.limits.model_copy(update={"lanes": 1})})
+    lanes = LANES if spec.needs_torch else 1
+    return spec.model_copy(update={"limits": spec.limits.model_copy(update={"lanes": lanes})})
 
 
 def course_of(games: GameStore, run_id: str, test: SequentialTest) -> Course:

@@ -18,9 +18,9 @@ from banzuke.ratings.sequential import UNKNOWN, Course, Standpoint, fewest_pairs
 from banzuke.ratings.sprt import Hypotheses, Verdict
 from banzuke.record import GameRecord, PlannedGame
 from banzuke.schedule.batches import cut_for_verdict
-from banzuke.specs import LimitsSpec, RandomAgent, RatingsSpec, Spec, TournamentSpec
+from banzuke.specs import CheckpointAgent, LimitsSpec, RandomAgent, RatingsSpec, Spec, TournamentSpec
 from banzuke.workers.referee import Referee
-from tasks.sequential import DEFAULTS, make_test
+from tasks.sequential import DEFAULTS, LANES, make_test, sparing
 
 PAIRS = 100
 HYPOTHESES = Hypotheses(0.0, 200.0)
@@ -247,6 +247,24 @@ def test_who_is_tested(changes: dict[str, object], agent: str) -> None:
 
     assert {"new", "old"} == {found.agent, found.versus}
     assert agent == found.agent
+
+
+def test_a_test_takes_few_lanes_unless_the_spec_says() -> None:
+    """One for agents that think in turn, some for networks, and what the spec says where it does."""
+    network = CheckpointAgent(name="net", kind="checkpoint", path="net.pt")
+    said = LimitsSpec(lanes=7)
+
+    lanes = [
+        sparing(one).limits.lanes
+        for one in (
+            SPEC,
+            spec(agents=(network, SPEC.agents[0])),
+            spec(limits=said),
+            spec(agents=(network,), limits=said),
+        )
+    ]
+
+    assert [1, LANES, 7, 7] == lanes
 
 
 @pytest.mark.parametrize(
