@@ -93,7 +93,7 @@ class Growth:
     @cached_property
     def _games(self) -> GameColumns:
         """The counting results of what is planned: where a step was lost, its games say nothing until it is back."""
-        columns = [*RANKING_COLUMNS, "game_no", "pair_no", "winner", *_AGENTS]
+        columns = [*RANKING_COLUMNS, "pair_no", "winner", *_AGENTS]
         scanned = self._store.games(self._run_id, columns, reduce=lambda piece: with_categories(piece, _AGENTS))
         rows = counting_rows(scanned.table)
         rows = rows.filter(pc.less(rows["game_no"], pa.scalar(2 * sum(self.pairs_planned.values()))))
