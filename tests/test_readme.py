@@ -71,5 +71,5 @@ def test_the_readme_names_every_command() -> None:
     )
     offered = set(re.findall(r"^│ (\w+) ", done.stdout, re.MULTILINE))
 
-    assert {"run", "evaluate", "standings", "backfill", "runs", "show"} == offered
+    assert {"run", "sprt", "evaluate", "standings", "backfill", "runs", "show", "calc"} == offered
     assert all(f"banzuke {name}" in README for name in offered)
