@@ -102,22 +102,18 @@ def plan_batches(
         (at_tables if spec.needs_table((game.first_agent, game.second_agent)) else in_hall).append(game)
     lanes = lanes_of(spec)
     if pool.referee(run_id) is not None:
-        return Todo(
-            spec_json=spec_json,
-            run_id=run_id,
-            planned=planned,
-            counting=counting,
-            at_tables=cut_for_verdict(at_tables, seconds_of=seconds_of, fewest=2),
-            in_hall=cut_for_verdict(in_hall, seconds_of=seconds_of, fewest=lanes // 2),
-            lanes=lanes,
-        )
+        table_batches = cut_for_verdict(at_tables, seconds_of=seconds_of, fewest=2)
+        hall_batches = cut_for_verdict(in_hall, seconds_of=seconds_of, fewest=lanes // 2)
+    else:
+        table_batches = cut_batches(at_tables, seconds_of=seconds_of, workers=pool.size)
+        hall_batches = cut_evenly(order_of_play(in_hall, spec), seconds_of=seconds_of, fewest=lanes // 2)
     return Todo(
         spec_json=spec_json,
         run_id=run_id,
         planned=planned,
         counting=counting,
-        at_tables=cut_batches(at_tables, seconds_of=seconds_of, workers=pool.size),
-        in_hall=cut_evenly(order_of_play(in_hall, spec), seconds_of=seconds_of, fewest=lanes // 2),
+        at_tables=table_batches,
+        in_hall=hall_batches,
         lanes=lanes,
     )
 

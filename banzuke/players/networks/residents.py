@@ -5,7 +5,6 @@ When they no longer fit, the one that was seated longest ago and that no game in
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,10 +110,6 @@ class Residents:
             raise AgentStartError(
                 f"{Path(agent.path).name}: does not run on {agent.device}: {first_line(error)}"
             ) from error
-        # What has been loaded stays, and the collector would walk through all of torch again and again: a tenth of the
-        # time of a small network, most of it because the caches are full of that walk afterwards.
-        gc.collect()
-        gc.freeze()
         return batched, network.encoding.default_max_plies
 
     def _make_room(self, wanted: int) -> None:
