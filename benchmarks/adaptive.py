@@ -165,6 +165,9 @@ def main() -> None:
             steps.append(ended.steps)
         few, many = np.median(games, axis=0)
         holds, others = 100 * np.mean(held, axis=0)
+        if options.alone:
+            print(f"{name} / {anchor}: {few:.0f} games, {np.median(steps):.0f} steps, {holds:.1f} %", flush=True)
+            continue
         print(
             f"{name} / {anchor}: {few:.0f}, {many:.0f}, {np.median(ratios):.3f} ({min(ratios):.3f} to "
             f"{max(ratios):.3f}), {np.median(steps):.0f}, {holds:.1f} % and {others:.1f} %",
