@@ -25,6 +25,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/playing.py
 	$(BIN)/python benchmarks/ratings.py
+	$(BIN)/python benchmarks/adaptive.py
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py
