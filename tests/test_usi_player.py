@@ -778,7 +778,7 @@ MATE_BY_DROP = "8k/9/8P/9/9/9/9/9/K8 b G 1"
         ("fairy-stockfish", {"Hash": 4, "Threads": 1}, {"nodes": 300}),
         ("fairy-stockfish", {}, {"depth": 3}),
         ("fairy-stockfish", {}, {"movetime_ms": 20}),
-        ("fairy-stockfish", {}, {"byoyomi_ms": 60}),
+        ("fairy-stockfish", {}, {"byoyomi_ms": 250}),
         ("fairy-stockfish", {}, {"byoyomi_ms": 40, "base_ms": 300}),
         ("fairy-stockfish", {}, {"base_ms": 1000, "increment_ms": 20}),
         ("gpsusi", GPSUSI_OPTIONS, {"byoyomi_ms": 3000}),
