@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import shlex
 import signal
@@ -64,6 +63,7 @@ DEFAULT_STORE = "./banzuke-store"
 COMPLETE = "stopped, but everything was complete by then: nothing is left to be played"
 MOST_FAULTS_SHOWN = 25
 LONGEST_FAULT = 400
+HIGHEST_ANCHOR = 100_000.0
 
 _last_line = ["stopped"]
 """What is said where a signal ends the command outside a flow; it changes as the command goes on."""
@@ -188,7 +188,8 @@ def standings(
         str | None, typer.Option("--since", metavar="AGE", help="Only runs begun within 90m, 12h, 7d; all of them.")
     ] = None,
     rules: Annotated[
-        Literal["csa", "keisei"] | None, typer.Option("--rules", help="Only runs under these rules.")
+        Literal["csa", "keisei"] | None,
+        typer.Option("--rules", help="Of the runs chosen, only those under these rules."),
     ] = None,
     agents: Annotated[
         list[str] | None,
@@ -216,8 +217,8 @@ def standings(
     from tasks.selection import matching_agents, select_runs  # noqa: PLC0415 - see run
     from tasks.summary import incomplete  # noqa: PLC0415 - see run
 
-    if anchor_elo is not None and not math.isfinite(anchor_elo):
-        raise SpecError(f"--anchor-elo: {anchor_elo} is no rating")
+    if anchor_elo is not None and not abs(anchor_elo) <= HIGHEST_ANCHOR:
+        raise SpecError(f"--anchor-elo: {anchor_elo:g} is no rating; those are within ±{HIGHEST_ANCHOR:,.0f}")
     games = _opened(store)
     begun = None if since is None else datetime.now(UTC) - _age(since)
     selected = select_runs(games, named=run_ids or (), everything=everything, since=begun, rules=rules)

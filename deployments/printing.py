@@ -14,7 +14,7 @@ from deployments.curve_table import curve_table
 from deployments.verdicts import sprt_json, sprt_lines
 
 if TYPE_CHECKING:
-    from banzuke.ratings.standings import StandingRow
+    from banzuke.ratings.standings import StandingRow, Standings
     from banzuke.record import Standing
     from tasks.rating import JointRating
     from tasks.summary import Summary
@@ -67,6 +67,16 @@ def print_standings(rated: JointRating, run_ids: Sequence[str], incomplete: Sequ
     _print_more(console, len(incomplete), "of the runs are not complete; see banzuke runs")
     for warning in rated.standings.warnings:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
+    _print_first_move(console, rated.standings)
+
+
+def _print_first_move(console: Console, standings: Standings) -> None:
+    """What the ratings have taken out, so that they are not the Elo of the bare scores."""
+    if standings.first_move_elo is None or standings.first_move_low is None or standings.first_move_high is None:
+        return
+    ends = f"95 % {standings.first_move_low:.0f} … {standings.first_move_high:.0f}"
+    line = f"moving first is worth {standings.first_move_elo:.0f} elo ({ends}), which is taken out of the ratings"
+    console.print(Text(line), soft_wrap=True)
 
 
 def standings_json(rated: JointRating, run_ids: Sequence[str]) -> dict[str, Any]:
@@ -77,6 +87,12 @@ def standings_json(rated: JointRating, run_ids: Sequence[str]) -> dict[str, Any]
         "differences": [asdict(difference) for difference in rated.standings.differences],
         "warnings": list(rated.standings.warnings),
         "curve": [asdict(point) for point in rated.curve],
+        "first_move": {
+            "elo": rated.standings.first_move_elo,
+            "low": rated.standings.first_move_low,
+            "high": rated.standings.first_move_high,
+        },
+        "draw_rate": rated.standings.draw_rate,
         "other_names": {name: list(others) for name, others in rated.other_names.items()},
         "runs": list(run_ids),
     }
@@ -85,7 +101,7 @@ def standings_json(rated: JointRating, run_ids: Sequence[str]) -> dict[str, Any]
 def _runs(run_ids: Sequence[str]) -> str:
     if len(run_ids) <= _RUNS_NAMED:
         return ", ".join(run_ids)
-    return f"{len(run_ids)} runs, {run_ids[0]} to {run_ids[-1]}"
+    return f"{len(run_ids)} runs: {', '.join(run_ids[:_RUNS_NAMED])} and {len(run_ids) - _RUNS_NAMED} more"
 
 
 def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
@@ -152,6 +168,8 @@ def _print_precision(console: Console, summary: Summary) -> None:
     if missed := len(precision.missed):
         more = f" and {missed - _REASONS_SHOWN} more" if missed > _REASONS_SHOWN else ""
         line = f"{target} missed by {', '.join(errors[: min(missed, _REASONS_SHOWN)])}{more}"
+        if not precision.goes_on:
+            line += ": the budget is used up, or the encounters that would help are full; a new run may have more"
     else:
         line = f"{target} reached; the widest interval is that of {errors[0]}"
     console.print(Text(line), soft_wrap=True)

@@ -9,11 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.sequential import SprtReport
 
-_MEANING = {
-    "accept_h0": "elo0 is accepted",
-    "accept_h1": "elo1 is accepted",
-    "continue": "no verdict yet",
-}
 _OUTCOMES = ("LL", "LD", "DD+WL", "WD", "WW")
 
 
@@ -46,7 +41,7 @@ def sprt_lines(report: SprtReport) -> list[str]:
     stand = f"llr {_number(figures['llr'])} in ({figures['lower']:.2f}, {figures['upper']:.2f})"
     if figures["reason"]:
         stand += f" ({figures['reason']})"
-    verdict = f"{figures['verdict']}: {_MEANING[figures['verdict']]} after {figures['pairs']} pairs"
+    verdict = f"{figures['verdict']}: {_meaning(report)} after {figures['pairs']} pairs"
     lines = [
         f"test:      {report.test}",
         f"verdict:   {verdict} ({_counts(figures['counts'])}); {stand}",
@@ -56,8 +51,9 @@ def sprt_lines(report: SprtReport) -> list[str]:
         shown = ", ".join(map(str, report.skipped[:8])) + (", …" if len(report.skipped) > 8 else "")
         lines.append(f"skipped:   {len(report.skipped)} pairs with void games: {shown}")
     if final is not None and final["pairs"] > figures["pairs"]:
+        further = final["pairs"] - figures["pairs"]
         lines.append(
-            f"in flight: {final['pairs'] - figures['pairs']} pairs ended after the verdict and change nothing; "
+            f"beyond:    {further} further pairs had been begun before the verdict and change nothing; "
             f"with them the llr would be {_number(final['llr'])}"
         )
     if report.disagreement is not None:
@@ -67,12 +63,23 @@ def sprt_lines(report: SprtReport) -> list[str]:
     return lines
 
 
+def _meaning(report: SprtReport) -> str:
+    """In the words of the question."""
+    test, h = report.test, report.test.hypotheses
+    unit = "nElo" if h.model == "normalized" else "Elo"
+    if report.figures["verdict"] == "continue":
+        return "no verdict"
+    likelier, other = (h.elo0, h.elo1) if report.figures["verdict"] == "accept_h0" else (h.elo1, h.elo0)
+    return f"{test.agent} is rather {likelier:g} than {other:g} {unit} stronger than {test.versus},"
+
+
 def _estimate(report: SprtReport) -> str:
     found = report.estimate
     if found.elo is None:
         return f"none: {found.reason}"
     ends = " … ".join("?" if end is None else f"{end:.0f}" for end in (found.elo_low, found.elo_high))
-    return f"{found.elo:.0f} elo, 95 % {ends}, corrected for the stop (the standings' elo is not)"
+    why = f"; {found.reason}" if found.reason else ""
+    return f"{found.elo:.0f} elo, 95 % {ends}{why}; corrected for the stop, as the standings' elo is not"
 
 
 def _counts(counts: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from banzuke.errors import StorageError
+from banzuke.errors import UnknownRunError
 
 RUNS = "runs"
 PLANS = "plans"
@@ -43,12 +43,12 @@ def check_run_id(text: str) -> str:
     """The text itself, if it may name a run.
 
     Raises:
-        StorageError: it may not.
+        UnknownRunError: it may not, so that there is no such run.
     """
     if is_run_id(text):
         return text
     shown = ascii(text if len(text) <= 80 else f"{text[:77]}...")
-    raise StorageError(
+    raise UnknownRunError(
         f"{shown} cannot name a run: letters, digits, '.', '_' and '-' (no '--'), "
         "the first a letter or digit, at most 64"
     )

@@ -50,6 +50,8 @@ def select_runs(
         UnknownRunError: a run that was named is not in the store, or there is none at all.
         SpecError: no run is left.
     """
+    if named and everything:
+        raise SpecError("standings: --all is every run, --run is some; give one of the two")
     known = games.run_ids()
     literal = [run_id for run_id in named if not _WILD & set(run_id)]
     for run_id in literal:

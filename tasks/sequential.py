@@ -65,7 +65,11 @@ def make_test(spec: Spec, hypotheses: Mapping[str, Any]) -> SequentialTest:
     games = spec.tournament.games_per_encounter
     if fewest_pairs(test, min(games // 2, ENOUGH_PAIRS)) is None:
         enough = fewest_pairs(test, ENOUGH_PAIRS)
-        advice = "take hypotheses that lie further apart" if enough is None else f"at least {2 * enough} are needed"
+        advice = (
+            "take others: these are too near to each other, or out of all reach"
+            if enough is None
+            else f"at least {2 * enough} are needed"
+        )
         raise SpecError(
             f"[tournament]: games_per_encounter: {games} is the most that the test may play, and not even {games} wins "
             f"in a row would decide between elo0 = {test.elo0:g} and elo1 = {test.elo1:g}; {advice}"
@@ -80,7 +84,8 @@ def _hypotheses(values: Mapping[str, Any]) -> Hypotheses:
     try:
         return Hypotheses(**values)
     except RatingError as error:
-        raise SpecError(f"sprt: {error}") from error
+        defaults = ", ".join(f"--{name} {value}" for name, value in DEFAULTS.items())
+        raise SpecError(f"sprt: {error} (where nothing is said: {defaults})") from error
 
 
 def hypotheses_of(games: GameStore, run_id: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -274,7 +274,7 @@ def test_a_test_takes_few_lanes_unless_the_spec_says() -> None:
         ({}, {"elo0": 60.0}, "elo0 is to be below elo1"),
         ({}, {"alpha": float("nan")}, "alpha and beta are to be above 0"),
         ({"tournament": TournamentSpec()}, {}, "games_per_encounter: 20 is the most .* at least 40 are needed"),
-        ({}, {"elo1": 1e-6}, "take hypotheses that lie further apart"),
+        ({}, {"elo1": 1e-6}, "take others: these are too near to each other, or out of all reach"),
     ],
 )
 def test_a_test_that_makes_no_sense_is_refused(

@@ -39,6 +39,7 @@ def test_all_runs_on_one_scale(banzuke: Banzuke, nights: str) -> None:
     assert all(CURVE == list(point) for point in found["curve"])
     assert {"best": ["epoch-2"]} == found["other_names"]
     assert ["night-2", "night-1"] == found["runs"]
+    assert {"elo", "low", "high"} == found["first_move"].keys()
     assert not Path(nights, "standings").exists()
 
 
@@ -56,6 +57,7 @@ def test_the_curve_for_the_eye(banzuke: Banzuke, nights: str) -> None:
     assert all("●" in line for line in lines[start + 2 : start + 5])
     assert [words[3][0] in "+-" for words in points[1:]] == [True, True]
     assert "best: the same content has also played as epoch-2" in done.stdout
+    assert "moving first is worth " in done.stdout
 
 
 def test_one_run_is_published_whole(banzuke: Banzuke, nights: str) -> None:
@@ -75,6 +77,9 @@ def test_one_run_is_published_whole(banzuke: Banzuke, nights: str) -> None:
         (["--all"], "standings: several rule sets are on no one scale: csa (night-2, night-1), keisei (other); "),
         (["--anchor", "nobody"], "standings: --anchor: none of the 3 agents is called nobody; there are "),
         (["--anchor-elo", "nan"], "--anchor-elo: nan is no rating"),
+        (["--anchor-elo", "1e300"], "--anchor-elo: 1e+300 is no rating"),
+        (["--all", "--run", "night-1"], "standings: --all is every run, --run is some"),
+        (["--run", "night-1,night-2"], "'night-1,night-2' cannot name a run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
