@@ -8,6 +8,7 @@ another.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from banzuke.errors import CorruptPartError
@@ -30,6 +31,11 @@ _KINDS = {
     "skipped": list,
 }
 
+_VERDICTS = ("accept_h0", "accept_h1")
+_KINDS_OF_PAIRS = 5
+_MOST_PAIRS = 2**31
+"""More than any plan has."""
+
 
 def write_decision(files: Files, run_id: str, document: Mapping[str, Any], *, replace: bool) -> None:
     """Keep a verdict, whole and durable.
@@ -49,7 +55,7 @@ def read_decision(files: Files, run_id: str) -> dict[str, Any] | None:
     """
     name = decision_document(run_id)
     try:
-        return _read(files, name, run_id, _KINDS)
+        return _checked_decision(_read(files, name, run_id, _KINDS))
     except FileNotFoundError:
         return None
     except CorruptPartError as error:
@@ -84,9 +90,40 @@ def read_skipped(files: Files, run_id: str) -> tuple[int, ...]:
     return pairs
 
 
+def _checked_decision(document: dict[str, Any]) -> dict[str, Any]:
+    """Whether a test could have ended so. Whoever doctors it consistently is found out by the games."""
+    if document["verdict"] not in _VERDICTS:
+        raise CorruptPartError("its 'verdict' is none")
+    if not 0 <= document["decided_at_pair"] < _MOST_PAIRS:
+        raise CorruptPartError("its 'decided_at_pair' is the number of no pair")
+    if not all(math.isfinite(document[key]) for key in ("llr", "lower", "upper")):
+        raise CorruptPartError("its figures are not finite")
+    _pairs(document["skipped"])
+    _check_counts(document)
+    final = document.get("final")
+    if final is not None:
+        if not isinstance(final, dict) or not isinstance(final.get("llr"), float | None):
+            raise CorruptPartError("its 'final' is no count of all games")
+        _check_counts(final)
+    return document
+
+
+def _check_counts(holder: Mapping[str, Any]) -> None:
+    """Five kinds of pairs, and how many there are of all."""
+    counts = holder.get("counts")
+    if not isinstance(counts, list) or len(counts) != _KINDS_OF_PAIRS:
+        raise CorruptPartError("its 'counts' are not five")
+    if not all(type(count) is int and 0 <= count < _MOST_PAIRS for count in counts) or sum(counts) != holder.get(
+        "pairs"
+    ):
+        raise CorruptPartError("its 'counts' do not add up to its 'pairs'")
+
+
 def _pairs(numbers: list[Any]) -> tuple[int, ...]:
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if not all(type(number) is int and 0 <= number < _MOST_PAIRS for number in numbers):
         raise CorruptPartError("what is skipped is no list of pairs")
+    if len(set(numbers)) != len(numbers):
+        raise CorruptPartError("what is skipped names a pair twice")
     return tuple(numbers)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from banzuke.errors import SpecError
+from banzuke.errors import CorruptPartError, SpecError
 from banzuke.ratings.curve import CurvePoint, training_curve
 from banzuke.ratings.scores import GameColumns
 from banzuke.ratings.shown import only
@@ -81,7 +81,7 @@ def rate_runs(
     # Read before the results: what is recorded in between is in both or in the second.
     played = played_games(games, documents)
     found = counting_games(games, documents)
-    rosters = {run_id: games.read_agents(run_id) for run_id in _by_age(documents)}
+    rosters = {run_id: _roster(games, run_id, warnings) for run_id in _by_age(documents)}
     who = _identify(list(rosters.values()), found, count_faults=count_faults)
     evidence = evidence_of(games, _by_age(documents), documents, who, played, found)
     own = _anchor(documents, rosters, who)
@@ -131,6 +131,15 @@ def rows_of(run_id: str, rated: Standings) -> list[Standing]:
 def publish(games: GameStore, run_id: str, rated: Standings) -> None:
     """Write the standings of a run. They are derived: deleting them loses nothing."""
     games.write_standings(run_id, rows_of(run_id, rated))
+
+
+def _roster(games: GameStore, run_id: str, warnings: list[str]) -> list[AgentRow]:
+    """The run's agents; none where their file is damaged: its games name those that have played."""
+    try:
+        return games.read_agents(run_id)
+    except CorruptPartError as error:
+        warnings.append(f"{error}; epochs, and agents of {run_id} without a game, are not known")
+        return []
 
 
 def _by_age(documents: Documents) -> list[str]:

@@ -24,6 +24,8 @@ ENOUGH_PAIRS = 20_000
 """No test of a person's lifetime needs more to have any verdict."""
 LANES = 32
 """Of a worker, for games between networks; ``docs/sprt.md`` has the measurement."""
+MOST_ELO = 10**6
+"""No integer beyond that is Elo."""
 DOCUMENT_KEY = "sprt"
 """In a run's document; a run without it is a tournament."""
 
@@ -108,9 +110,20 @@ def recorded_test(document: Mapping[str, Any]) -> SequentialTest | None:
         return None
     try:
         values = {name: kept[name] for name in DEFAULTS}
-        return SequentialTest(agent=kept["agent"], versus=kept["versus"], hypotheses=Hypotheses(**values))
-    except (LookupError, TypeError, RatingError) as error:
+        _check_kinds(values, float)
+        names = {name: kept[name] for name in ("agent", "versus")}
+        _check_kinds(names, str)
+        return SequentialTest(**names, hypotheses=Hypotheses(**values))
+    except (LookupError, TypeError, OverflowError, RatingError) as error:
         raise CorruptPartError(f"run {document['run_id']}: its document holds no sequential test: {error}") from error
+
+
+def _check_kinds(values: Mapping[str, Any], kind: type) -> None:
+    """Python takes True for a number and JSON an integer of any length; no hypothesis is either."""
+    for name, value in values.items():
+        wanted = str if name == "model" else kind
+        if type(value) is not wanted and not (wanted is float and type(value) is int and abs(value) < MOST_ELO):
+            raise TypeError(f"its {name!r} is {str(value)[:20]}")
 
 
 def sparing(spec: Spec) -> Spec:

@@ -230,6 +230,20 @@ def test_a_damaged_run_is_left_out_of_all(store: GameStore, tmp_path: Path) -> N
         select_runs(store, named=["b"])
 
 
+def test_a_damaged_list_of_agents_takes_nobodys_rating_away(store: GameStore, tmp_path: Path) -> None:
+    """The games name who played them; a warning names the file and what is not known for it."""
+    play(store, "a", OLD)
+    play(store, "b", OLD, day=-1)
+    before = rate_runs(store, ["a", "b"])
+    file = tmp_path / "store/agents/b/agents.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+
+    after = rate_runs(store, ["a", "b"])
+
+    assert [row.elo for row in before.standings.rows] == [row.elo for row in after.standings.rows]
+    assert any("agents.parquet" in warning for warning in after.standings.warnings)
+
+
 def test_repeats_within_a_run_count_and_are_said(store: GameStore) -> None:
     """Games that repeat another one of their own run are rated as every game is, and counted in a warning."""
     play(store, "a", {"anchor": "a" * 16, "epoch-1": "c" * 16}, openings=[1, 1, 2])

@@ -176,6 +176,42 @@ def test_a_damaged_document_is_named_and_never_taken_for_none(games: GameStore, 
     assert 1 == len(str(refused.value).splitlines())
 
 
+@pytest.mark.parametrize(
+    "doctored",
+    [
+        {"verdict": "banana"},
+        {"decided_at_pair": -1},
+        {"decided_at_pair": 10**30},
+        {"llr": float("nan")},
+        {"pairs": -5},
+        {"counts": [0, 0, 1]},
+        {"counts": [0, 0, 0, 0, 10**30]},
+        {"skipped": ["a", None]},
+        {"skipped": [3, 3]},
+        {"final": "x"},
+        {"final": {"llr": 1.0, "pairs": 2, "counts": [0, 0, 0, 0, 1]}},
+    ],
+    ids=str,
+)
+def test_a_verdict_that_no_test_could_have_is_refused(games: GameStore, doctored: dict[str, object]) -> None:
+    """It is neither believed nor a fault of ours: one line names the file and says to delete it."""
+    path = Path(games.uri, "sprt/r/decision.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"run_id": "r", **_document(games), **doctored}))
+
+    with pytest.raises(CorruptPartError, match=r"decision.json: .*; delete it and go on with the test"):
+        games.read_decision("r")
+
+
+@pytest.mark.parametrize(
+    "doctored", [{"agent": 7}, {"elo1": 10**400}, {"elo0": True}, {"model": "bayes"}, {"alpha": "0.05"}], ids=str
+)
+def test_a_run_that_asks_nothing_is_refused(doctored: dict[str, object]) -> None:
+    """Its document is named damaged, whatever stands in the place of a hypothesis."""
+    with pytest.raises(CorruptPartError, match="its document holds no sequential test"):
+        recorded_test({"run_id": "r", "sprt": {**TEST.document, **doctored}})
+
+
 def test_a_verdict_is_not_overwritten(games: GameStore) -> None:
     """Another one is refused, unless it is meant to take its place."""
     games.write_decision("r", {"verdict": "accept_h1"})

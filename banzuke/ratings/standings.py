@@ -296,7 +296,7 @@ class _RatedPool:
                 "; ".join(part for part in parts if part is not None) or None
                 for parts in zip(
                     _virtual_draw_reasons(names, counts, fitted, held),
-                    _widening_reasons(pairs, widened),
+                    _widening_reasons(pairs, widened, errors),
                     (entrants[index].remark for index in members),
                     strict=True,
                 )
@@ -348,12 +348,13 @@ def _few(names: list[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def _widening_reasons(pairs: Integers, widened: Booleans) -> list[str | None]:
+def _widening_reasons(pairs: Integers, widened: Booleans, errors: Floats) -> list[str | None]:
+    lone = "interval by the model alone: one opening pair shows no spread"
     few = "interval widened: it rests on few opening pairs ({})"
     alike = "interval widened: the {} opening pairs it rests on hardly differ"
     return [
-        (few if count <= TRUSTED_PAIRS else alike).format(count) if wide else None
-        for count, wide in zip(pairs.tolist(), widened.tolist(), strict=True)
+        (few if count <= TRUSTED_PAIRS else alike).format(count) if wide else lone if count == 1 and error > 0 else None
+        for count, wide, error in zip(pairs.tolist(), widened.tolist(), errors.tolist(), strict=True)
     ]
 
 
