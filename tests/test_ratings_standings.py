@@ -264,6 +264,16 @@ def test_one_game_is_rated_with_its_reason(score: float, words: str) -> None:
         assert b.elo == pytest.approx(next(row.elo for row in without.rows if row.agent == "b"), abs=1e-6)
 
 
+def test_a_pair_of_draws_says_what_its_interval_rests_on() -> None:
+    """One opening pair cannot scatter: the interval is the model's, hundreds of Elo wide, and the row says so."""
+    sheet = standings_of("ab", pairs_of("a", "b", [(0.5, 0.5)]), anchor="a")
+
+    assert sheet.rows[0].reason is None  # the anchor's own interval is a point
+    assert sheet.rows[1].reason == "interval by the model alone: one opening pair shows no spread"
+    assert sheet.rows[1].elo_high is not None
+    assert sheet.rows[1].elo_high > 200
+
+
 def test_a_group_placed_by_virtual_draws_says_so_in_every_row() -> None:
     """Also who met nobody of the other group stands apart by virtual draws; the anchor's own group does not."""
     games = pairs_of("a", "b", MIXED * 2) + pairs_of("c", "d", MIXED * 2, start=50)
