@@ -1,9 +1,9 @@
 """Which processes are below one, asked several times a second while games go on.
 
-psutil finds out by reading about every process of the machine, which takes ten milliseconds where there are a hundred
-and as many more as there are more. Linux keeps a list with every thread (proc(5), ``/proc/pid/task/tid/children``),
-which takes a fiftieth of that. That list may leave one out while a sibling of it ends; whoever looks again a moment
-later sees it, and whoever kills asks psutil.
+psutil finds out by reading about every process of the machine, which took 2.6 ms where there were 85 of them, and 8 ms
+when it was busy. Linux keeps a list with every thread (proc(5), ``/proc/pid/task/tid/children``), which took 0.2 ms.
+That list may leave one out while a sibling of it ends; whoever looks again a moment later sees it, and whoever kills
+asks psutil.
 """
 
 from __future__ import annotations
