@@ -15,6 +15,13 @@ BanzukeError
 │  ├─ RunBusyError        somebody else is playing the run
 │  ├─ RunChangedError     a run cannot be resumed because what it was planned from has changed
 │  └─ CorruptPartError
+├─ ClientError            a Prefect server does not do what it was asked
+│  ├─ NoServerError        no server is configured
+│  ├─ ServerSilentError    no answer in time, or none of Prefect's
+│  ├─ NotDeployedError     the server does not know Banzuke
+│  ├─ NoSuchRunError       the server has no such run, or several that could be meant
+│  ├─ RefusedError         a parameter makes no sense, or the run is in no state for it
+│  └─ StillGoingError      a run that was waited for has not ended in time
 └─ RatingError            the numbers cannot be computed
    └─ NoRatedGamesError
 
@@ -97,6 +104,34 @@ class RunBusyError(StorageError):
 
 class CorruptPartError(StorageError):
     """A file of the store cannot be read as what it should be."""
+
+
+class ClientError(BanzukeError):
+    """A Prefect server does not do what it was asked."""
+
+
+class NoServerError(ClientError):
+    """No server is configured, or what is configured is no address."""
+
+
+class ServerSilentError(ClientError):
+    """The server gave no answer in time, or one that is none of Prefect's."""
+
+
+class NotDeployedError(ClientError):
+    """The server does not know Banzuke's deployments, or only older ones."""
+
+
+class NoSuchRunError(ClientError):
+    """The server has no such run, or several that could be meant."""
+
+
+class RefusedError(ClientError):
+    """A parameter makes no sense, or the run is in no state for what was asked."""
+
+
+class StillGoingError(ClientError, TimeoutError):
+    """A run that was waited for has not ended in time; it goes on."""
 
 
 class RatingError(BanzukeError):

@@ -16,9 +16,8 @@ from typing import Any
 
 from banzuke.specs import (
     LARGEST_CHECKPOINT_BYTES,
+    AnyAgent,
     CheckpointAgent,
-    MaterialAgent,
-    RandomAgent,
     Spec,
     UsiAgent,
     find_program,
@@ -41,7 +40,7 @@ class Identity:
     """Why there is no ``agent_id``: one line."""
 
 
-def identify(agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent) -> Identity:
+def identify(agent: AnyAgent) -> Identity:
     """The identity of an agent as its files are now. Never raises for a file it cannot read: that is ``fault``."""
     try:
         if isinstance(agent, CheckpointAgent):

@@ -15,8 +15,8 @@ class Listener(Protocol):
         """A stage of the pipeline has begun."""
         ...
 
-    def on_plan(self, *, planned: int, counting: int) -> None:
-        """Playing begins: so many games in all, so many of them already have a counting result."""
+    def on_plan(self, run_id: str, *, planned: int, counting: int) -> None:
+        """Playing begins, or a plan has grown: so many games in all, so many of them already have a counting result."""
         ...
 
     def on_records(self, records: Sequence[GameRecord]) -> None:
@@ -45,10 +45,10 @@ def announce_stage(stage: str, detail: str = "") -> None:
         listener.on_stage(stage, detail)
 
 
-def announce_plan(*, planned: int, counting: int) -> None:
-    """Tell everybody how much there is to play."""
+def announce_plan(run_id: str, *, planned: int, counting: int) -> None:
+    """Tell everybody how much there is to play of a run."""
     for listener in listeners:
-        listener.on_plan(planned=planned, counting=counting)
+        listener.on_plan(run_id, planned=planned, counting=counting)
 
 
 def announce_records(records: Sequence[GameRecord]) -> None:

@@ -5,32 +5,26 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
 import stat
-import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from banzuke.errors import SpecError
+from banzuke.faults import MOST_FAULTS_SHOWN, describe, distinct, shown, unknown, visible_keys
+from banzuke.toml_file import read_toml
 
 NAME_PATTERN = r"^(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"  # `$` would let a newline follow
 ENGINE_FOLDERS = ("/usr/games",)
-LARGEST_SPEC_BYTES = 4 << 20
 LARGEST_CHECKPOINT_BYTES = 4 << 30
 """What is larger is not even hashed."""
-MOST_FAULTS_SHOWN = 20
-MOST_HINTS_AMONG = 200
-"""Words among which a near one is looked for; that takes time for each."""
-_ENDLESS_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
-"""A dotted key of so many parts: the parser takes time quadratic in their number."""
+LONGEST_PATH_SHOWN = 200
 LONGEST_LIMIT_MS = 7 * 24 * 3600 * 1000
 
 
@@ -39,6 +33,7 @@ def is_name(text: str) -> bool:
     return re.match(NAME_PATTERN, text) is not None
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
 Name = Annotated[str, Field(pattern=re.compile(NAME_PATTERN))]
 Milliseconds = Annotated[int, Field(ge=1, le=LONGEST_LIMIT_MS)]
 # A NUL ends a text for every program that is written in C.
@@ -64,11 +59,13 @@ Setting = Annotated[
 ]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of what people write: frozen, without keys that nobody knows."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
-class SearchLimit(_Section):
+class SearchLimit(Section):
     """How long an engine may think about a move. Exactly one kind of limit."""
 
     nodes: int | None = Field(None, ge=1, lt=2**63)
@@ -120,7 +117,7 @@ class SearchLimit(_Section):
         return None
 
 
-class _Agent(_Section):
+class _Agent(Section):
     name: Name
 
 
@@ -151,12 +148,9 @@ class UsiAgent(_Agent):
     """Where the spec lies; relative arguments are found there. Filled in by :func:`load_spec`."""
 
 
-class CheckpointAgent(_Agent):
-    """A PyTorch checkpoint of Keisei's families, or any network as a program that ``torch.export.save`` wrote."""
+class NetworkReading(Section):
+    """How a checkpoint's file is read and its moves are chosen."""
 
-    kind: Literal["checkpoint"]
-    path: str
-    """Absolute after :func:`load_spec`."""
     format: Literal["auto", "keisei-new", "keisei-old", "exported"] = "auto"
     encoding: Literal["keisei-46", "keisei-50"] | None = None
     """The planes an exported program takes; None for the other formats, which say it themselves."""
@@ -178,10 +172,27 @@ class CheckpointAgent(_Agent):
         return f'only format = "exported" has {" and ".join(said)}' if said else None
 
 
-AgentSpec = Annotated[RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, Field(discriminator="kind")]
+class CheckpointAgent(NetworkReading, _Agent):
+    """A PyTorch checkpoint of Keisei's families, or any network as a program that ``torch.export.save`` wrote."""
+
+    kind: Literal["checkpoint"]
+    path: str
+    """Absolute after :func:`load_spec`."""
 
 
-class EvaluateSpec(_Section):
+class ExternalAgent(_Agent):
+    """Somebody whose games were imported. It cannot play here, and no spec that a person writes has one."""
+
+    kind: Literal["external"]
+    played_as: Text
+    """Its name in the games, which is all that is known of it."""
+
+
+AnyAgent = RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent | ExternalAgent
+AgentSpec = Annotated[AnyAgent, Field(discriminator="kind")]
+
+
+class EvaluateSpec(Section):
     """What an agent must pass before it may enter."""
 
     suite: str | None = None
@@ -189,7 +200,7 @@ class EvaluateSpec(_Section):
     position_seconds: Seconds = 2.0
 
 
-class TournamentSpec(_Section):
+class TournamentSpec(Section):
     """Who meets whom, how often, from which openings, under which rules."""
 
     format: Literal["round-robin", "gauntlet", "adaptive"] = "round-robin"
@@ -207,7 +218,7 @@ class TournamentSpec(_Section):
     seed: int = Field(1, ge=0, lt=2**63)
 
 
-class LimitsSpec(_Section):
+class LimitsSpec(Section):
     """Hard limits, on the wall, whatever the agents do."""
 
     concurrency: int = Field(default_factory=usable_cores, ge=1, le=1024)
@@ -226,7 +237,7 @@ class LimitsSpec(_Section):
     """Games without engines that advance together in a worker; None: as many as suit the number of networks."""
 
 
-class RatingsSpec(_Section):
+class RatingsSpec(Section):
     """The scale of the ratings."""
 
     anchor: str | None = None
@@ -234,7 +245,7 @@ class RatingsSpec(_Section):
     anchor_elo: float = Field(0.0, ge=-100_000, le=100_000, allow_inf_nan=False)
 
 
-class Spec(_Section):
+class Spec(Section):
     """A whole tournament."""
 
     spec_version: Literal[1] = 1
@@ -246,7 +257,7 @@ class Spec(_Section):
     limits: LimitsSpec = LimitsSpec()
     ratings: RatingsSpec = RatingsSpec()
 
-    def agent(self, name: str) -> RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent:
+    def agent(self, name: str) -> AnyAgent:
         """The agent of that name.
 
         Raises:
@@ -278,39 +289,20 @@ def load_spec(path: Path) -> Spec:
     Raises:
         SpecError: with one line for every fault found; the file may be missing, not TOML, or wrong in any part.
     """
-    try:
-        reader = _Reader(_parsed(_spec_text(path)), path.resolve().parent)
-        spec = reader.read()
-    except RecursionError as error:
-        raise SpecError(f"{path}: is nested too deeply") from error
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # also of numbers with more digits than Python takes
-        raise SpecError(f"{path}: is not TOML: {_clipped(_one_line(str(error)))}") from error
-    if spec is None or reader.faults:
+    reader = SpecReader(read_toml(path), path.resolve().parent)
+    spec = reader.read()
+    if spec is None:
         raise SpecError(*(f"{path}: {fault}" for fault in reader.shown_faults()))
     return spec
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    if _ENDLESS_KEY.search(text):
-        raise RecursionError("a key of too many parts")
-    return tomllib.loads(text)
+class SectionReader:
+    """Collects faults section by section, so that one wrong section does not hide the faults of another.
 
-
-def _spec_text(path: Path) -> str:
-    # A named pipe would be waited for until somebody writes to it.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no regular file")
-        if status.st_size > LARGEST_SPEC_BYTES:
-            raise OSError(f"it has {status.st_size:,} bytes, more than the {LARGEST_SPEC_BYTES:,} that are read")
-        return file.read(LARGEST_SPEC_BYTES).decode("utf-8")
-
-
-class _Reader:
-    """Collects faults section by section, so that one wrong section does not hide the faults of another."""
+    Args:
+        raw: what was written, by section.
+        directory: what relative paths begin at.
+    """
 
     def __init__(self, raw: Mapping[str, Any], directory: Path) -> None:
         self.raw = raw
@@ -324,148 +316,193 @@ class _Reader:
         more = self.more + max(0, len(self.faults) - MOST_FAULTS_SHOWN)
         return [*self.faults[:MOST_FAULTS_SHOWN], *([f"… and {more:,} more faults"] if more else [])]
 
-    def read(self) -> Spec | None:
-        top = {key: value for key, value in self.raw.items() if key not in _SECTIONS and key != "agents"}
-        self._validate(_Top, top, "")
-        agents = self._agents()
-        sections = {name: self._section(name, model) for name, model in _SECTIONS.items()}
-        self._check_names(agents)
-        self._check_tournament(sections["tournament"])
-        self._check_adaptive(sections["tournament"])
-        self._check_anchor(sections["ratings"])
-        self._check_game_seconds(agents, sections["limits"], sections["tournament"])
-        resolved = self._resolve(agents, sections)
-        if self.faults:
-            return None
-        return Spec(**top, **resolved)
+    @property
+    def has_enough(self) -> bool:
+        """Whether further faults are only counted; looking for near words takes time."""
+        return len(self.faults) > MOST_FAULTS_SHOWN
 
-    def _validate(self, model: type[BaseModel], value: object, where: str) -> BaseModel | None:
+    def section_at(self, name: str) -> str:
+        """What a section is called before its keys in a line about them."""
+        return f"[{name}]"
+
+    def at(self, section: str, key: str) -> str:
+        """What a key is called in a line about it."""
+        return f"[{section}]: {key}"
+
+    def validate(self, model: type[_Model], value: object, where: str, also_known: Iterable[str] = ()) -> _Model | None:
+        """The value as a model, or None with its faults kept; ``where`` begins their lines."""
         try:
             return model.model_validate(value)
         except ValidationError as error:
             room = max(0, MOST_FAULTS_SHOWN + 1 - len(self.faults))
-            found = _distinct(error)
-            self.faults.extend(_describe(found[:room], model, where))
+            found = distinct(error)
+            self.faults.extend(describe(found[:room], model, where, also_known))
             self.more += len(found[room:])
             return None
 
-    def _agents(self) -> list[_Agent]:
-        raw = self.raw.get("agents")
-        if not isinstance(raw, list) or len(raw) < 2:
-            self.faults.append("agents: at least two [[agents]] are needed")
-            raw = raw if isinstance(raw, list) else []
-        agents: list[_Agent] = []
-        for index, entry in enumerate(raw):
-            where = f"agents[{index}]"
-            if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-                where = f"agent {_shown(entry['name'])}"
-            kind = entry.get("kind") if isinstance(entry, dict) else None
-            model = _KINDS.get(kind) if isinstance(kind, str) else None
-            if model is None and len(self.faults) > MOST_FAULTS_SHOWN:
-                self.more += 1  # looking for near words takes time
-                continue
-            if model is None:
-                word = kind if isinstance(kind, str) else "" if kind is None else _shown(kind)
-                self.faults.append(f"{where}: kind: {_unknown(word, _KINDS, 'kind of agent')}")
-                continue
-            if "directory" in entry:
-                self.faults.append(f"{where}: {_unknown('directory', _visible(model), 'key')}")
-            agent = self._validate(model, entry, where)
-            if isinstance(agent, UsiAgent) and (fault := agent.limit.kind_fault()):
-                self.faults.append(f"{where}: limit: {fault}")
-            if isinstance(agent, CheckpointAgent) and (fault := agent.format_fault()):
-                self.faults.append(f"{where}: {fault}")
-            if isinstance(agent, _Agent):
-                agents.append(agent)
-        return agents
-
-    def _section(self, name: str, model: type[BaseModel]) -> Any:  # noqa: ANN401 - one of four models
+    def section(self, name: str, model: type[_Model]) -> _Model | None:
+        """A section as its model, or None with its faults kept."""
         value = self.raw.get(name, {})
         if not isinstance(value, dict):
             self.faults.append(f"{name}: must be a table, [{name}]")
             return None
-        return self._validate(model, value, f"[{name}]")
+        return self.validate(model, value, self.section_at(name))
 
-    def _names(self) -> list[str]:
-        """Every name the file gives, also those of agents that are at fault otherwise."""
+    def agents(self) -> list[AgentSpec]:
+        """Those of the ``[[agents]]`` that are not at fault, with their paths absolute."""
+        raw = self.raw.get("agents", [])
+        if not isinstance(raw, list):
+            self.faults.append("agents: must be tables, [[agents]]")
+            raw = []
+        agents: list[AgentSpec] = []
+        for index, entry in enumerate(raw):
+            where = f"agents[{index}]"
+            if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+                where = f"agent {shown(entry['name'])}"
+            kind = entry.get("kind") if isinstance(entry, dict) else None
+            model = _KINDS.get(kind) if isinstance(kind, str) else None
+            if model is None and self.has_enough:
+                self.more += 1
+                continue
+            if model is None:
+                word = kind if isinstance(kind, str) else "" if kind is None else shown(kind)
+                self.faults.append(f"{where}: kind: {unknown(word, _KINDS, 'kind of agent')}")
+                continue
+            if "directory" in entry:
+                self.faults.append(f"{where}: {unknown('directory', visible_keys(model), 'key')}")
+            agent = self.validate(model, entry, where)
+            if isinstance(agent, UsiAgent) and (fault := agent.limit.kind_fault()):
+                self.faults.append(f"{where}: limit: {fault}")
+            if isinstance(agent, CheckpointAgent) and (fault := agent.format_fault()):
+                self.faults.append(f"{where}: {fault}")
+            if agent is not None:
+                agents.append(_located(agent, self.directory))
+        return agents
+
+    def names(self) -> list[str]:
+        """Every name that is given, also those of agents that are at fault otherwise."""
         raw = self.raw.get("agents")
         entries = raw if isinstance(raw, list) else []
         return [e["name"] for e in entries if isinstance(e, dict) and isinstance(e.get("name"), str)]
 
-    def _check_names(self, agents: Sequence[_Agent]) -> None:
-        for name, times in sorted(Counter(self._names()).items()):
+
+class SpecReader(SectionReader):
+    """Reads a whole spec and checks what its sections say about each other."""
+
+    def read(self) -> Spec | None:
+        """The spec, or None with its faults kept."""
+        top = {key: value for key, value in self.raw.items() if key not in _SECTIONS and key != "agents"}
+        self.validate(_Top, top, "", also_known=["agents", *_SECTIONS])
+        agents = self.agents()
+        evaluate = self.section("evaluate", EvaluateSpec)
+        tournament = self.section("tournament", TournamentSpec)
+        limits = self.section("limits", LimitsSpec)
+        ratings = self.section("ratings", RatingsSpec)
+        self._check_names(agents)
+        if tournament is not None:
+            self._check_tournament(tournament)
+            self._check_adaptive(tournament)
+        if ratings is not None and ratings.anchor is not None:
+            self.check_known([ratings.anchor], "ratings", "anchor")
+        if limits is not None and tournament is not None:
+            self._check_clocks(agents, limits, tournament)
+        self._check_files(agents)
+        sections = {"evaluate": evaluate, "tournament": tournament, "limits": limits, "ratings": ratings}
+        if evaluate is not None and evaluate.suite is not None:
+            suite = self._file(evaluate.suite, self.at("evaluate", "suite"))
+            sections["evaluate"] = evaluate.model_copy(update={"suite": suite})
+        if tournament is not None and tournament.openings is not None:
+            openings = self._file(tournament.openings, self.at("tournament", "openings"))
+            sections["tournament"] = tournament.model_copy(update={"openings": openings})
+        return None if self.faults else Spec(**top, agents=tuple(agents), **sections)
+
+    def agents(self) -> list[AgentSpec]:
+        """As written, and at least two."""
+        raw = self.raw.get("agents", [])
+        if isinstance(raw, list) and len(raw) < 2:
+            self.faults.append("agents: at least two [[agents]] are needed")
+        return super().agents()
+
+    def check_known(self, words: Sequence[str], section: str, key: str) -> None:
+        """Keep a fault for each word that names no agent."""
+        names = dict.fromkeys(self.names())
+        for word in words:
+            if word in names:
+                continue
+            if self.has_enough:
+                self.more += 1
+            else:
+                self.faults.append(f"{self.at(section, key)}: {self.unknown_agent(word, names)}")
+
+    def unknown_agent(self, word: str, names: Iterable[str]) -> str:
+        """What is said of a word that names no agent."""
+        return unknown(word, names, "agent")
+
+    def agent_at(self, name: str) -> str:
+        """What an agent is called in a line about it."""
+        return f"agent {shown(name)}"
+
+    def _check_names(self, agents: Sequence[AgentSpec]) -> None:
+        for name, times in sorted(Counter(self.names()).items()):
             if times > 1:
-                self.faults.append(f"agent {_shown(name)}: the name is given {times} times; names are unique")
+                self.faults.append(f"{self.agent_at(name)}: the name is given {times} times; names are unique")
         folded: dict[str, str] = {}
         for agent in agents:
             other = folded.setdefault(agent.name.lower(), agent.name)
             if other != agent.name:
-                self.faults.append(f"agent {agent.name!r}: differs from {other!r} in capitals only")
+                self.faults.append(f"{self.agent_at(agent.name)}: differs from {other!r} in capitals only")
 
-    def _check_tournament(self, tournament: TournamentSpec | None) -> None:
-        if tournament is None:
-            return
+    def _check_tournament(self, tournament: TournamentSpec) -> None:
         if tournament.games_per_encounter % 2:
             self.faults.append(
-                f"[tournament]: games_per_encounter: {tournament.games_per_encounter} is odd; "
+                f"{self.at('tournament', 'games_per_encounter')}: {tournament.games_per_encounter} is odd; "
                 "every opening is played twice, sides swapped"
             )
+        challengers = self.at("tournament", "challengers")
         if tournament.format == "gauntlet" and not tournament.challengers:
-            self.faults.append('[tournament]: challengers: a gauntlet needs them, e.g. challengers = ["epoch-10"]')
+            self.faults.append(f'{challengers}: a gauntlet needs them, e.g. challengers = ["epoch-10"]')
         if tournament.format != "gauntlet" and tournament.challengers:
-            self.faults.append('[tournament]: challengers: only format = "gauntlet" has them')
-        names = dict.fromkeys(self._names())
-        for challenger in tournament.challengers:
-            if challenger not in names:
-                self.faults.append(f"[tournament]: challengers: {_unknown(challenger, names, 'agent')}")
+            self.faults.append(f'{challengers}: only format = "gauntlet" has them')
+        self.check_known(tournament.challengers, "tournament", "challengers")
         if len(set(tournament.challengers)) < len(tournament.challengers):
-            self.faults.append("[tournament]: challengers: an agent is named twice")
+            self.faults.append(f"{challengers}: an agent is named twice")
 
-    def _check_adaptive(self, tournament: TournamentSpec | None) -> None:
-        if tournament is None:
-            return
+    def _check_adaptive(self, tournament: TournamentSpec) -> None:
         if tournament.format != "adaptive":
             self.faults += [
-                f'[tournament]: {key}: only format = "adaptive" has it'
+                f'{self.at("tournament", key)}: only format = "adaptive" has it'
                 for key in ("target_error", "max_games")
                 if getattr(tournament, key) is not None
             ]
             return
         if tournament.target_error is None:
             self.faults.append(
-                "[tournament]: target_error: an adaptive tournament needs it, in Elo, e.g. target_error = 20"
+                f"{self.at('tournament', 'target_error')}: an adaptive tournament needs it, in Elo, "
+                "e.g. target_error = 20"
             )
         if tournament.max_games is None:
             return
+        max_games = self.at("tournament", "max_games")
         if tournament.max_games % 2:
             self.faults.append(
-                f"[tournament]: max_games: {tournament.max_games} is odd; every opening is played twice, sides swapped"
+                f"{max_games}: {tournament.max_games} is odd; every opening is played twice, sides swapped"
             )
-        names = len(set(self._names()))
+        names = len(set(self.names()))
         if tournament.max_games < 2 * (names - 1):
             self.faults.append(
-                f"[tournament]: max_games: {tournament.max_games} games do not connect {names} agents; "
+                f"{max_games}: {tournament.max_games} games do not connect {names} agents; "
                 f"at least {2 * (names - 1)} do"
             )
 
-    def _check_anchor(self, ratings: RatingsSpec | None) -> None:
-        names = self._names()
-        if ratings is not None and ratings.anchor is not None and ratings.anchor not in names:
-            self.faults.append(f"[ratings]: anchor: {_unknown(ratings.anchor, names, 'agent')}")
-
-    def _check_game_seconds(
-        self, agents: Sequence[_Agent], limits: LimitsSpec | None, tournament: TournamentSpec | None
-    ) -> None:
-        if limits is None or tournament is None:
-            return
+    def _check_clocks(self, agents: Sequence[AgentSpec], limits: LimitsSpec, tournament: TournamentSpec) -> None:
         own_moves = (tournament.max_plies + 1) // 2
         engines = [agent for agent in agents if isinstance(agent, UsiAgent) and not agent.limit.kind_fault()]
         for engine in engines:
             longest = engine.limit.longest_move_ms(own_moves) / 1000
             if longest > limits.move_seconds and engine.limit.increment_ms is None:
                 self.faults.append(
-                    f"[limits]: move_seconds: {limits.move_seconds:g} is less than the {longest:g} s that the clock "
-                    f"of {engine.name!r} allows for one move"
+                    f"{self.at('limits', 'move_seconds')}: {limits.move_seconds:g} is less than the {longest:g} s that "
+                    f"the clock of {engine.name!r} allows for one move"
                 )
         # The two slowest are the slowest pair, and there may be a million pairs.
         slowest = sorted(engines, key=lambda engine: engine.limit.longest_game_ms(own_moves), reverse=True)[:2]
@@ -473,64 +510,61 @@ class _Reader:
         if longest > limits.game_seconds:
             names = " and ".join(repr(engine.name) for engine in slowest)
             self.faults.append(
-                f"[limits]: game_seconds: {limits.game_seconds:g} is less than the {longest:g} s that the clocks of "
-                f"{names} allow in {tournament.max_plies} plies"
+                f"{self.at('limits', 'game_seconds')}: {limits.game_seconds:g} is less than the {longest:g} s that the "
+                f"clocks of {names} allow in {tournament.max_plies} plies"
             )
 
-    def _resolve(self, agents: Sequence[_Agent], sections: Mapping[str, Any]) -> dict[str, Any]:
-        resolved = [self._resolve_agent(agent) for agent in agents]
-        evaluate, tournament = sections["evaluate"], sections["tournament"]
-        if evaluate is not None and evaluate.suite is not None:
-            suite = self._file(evaluate.suite, "[evaluate]: suite")
-            evaluate = evaluate.model_copy(update={"suite": suite})
-        if tournament is not None and tournament.openings is not None:
-            openings = self._file(tournament.openings, "[tournament]: openings")
-            tournament = tournament.model_copy(update={"openings": openings})
-        return {"agents": tuple(resolved), **sections, "evaluate": evaluate, "tournament": tournament}
-
-    def _resolve_agent(self, agent: _Agent) -> _Agent:
-        if isinstance(agent, CheckpointAgent):
-            path = self._file(agent.path, f"agent {agent.name!r}: path", most_bytes=LARGEST_CHECKPOINT_BYTES)
-            return agent.model_copy(update={"path": path})
-        if isinstance(agent, UsiAgent):
-            try:
-                find_program(agent.command[0], self.directory)
-            except FileNotFoundError as error:
-                self.faults.append(f"agent {agent.name!r}: command: {error}")
-            return agent.model_copy(update={"directory": str(self.directory)})
-        return agent
+    def _check_files(self, agents: Sequence[AgentSpec]) -> None:
+        for agent in agents:
+            where = self.agent_at(agent.name)
+            if isinstance(agent, CheckpointAgent):
+                self._file(agent.path, f"{where}: path", most_bytes=LARGEST_CHECKPOINT_BYTES)
+            elif isinstance(agent, UsiAgent):
+                try:
+                    find_program(agent.command[0], self.directory)
+                except FileNotFoundError as error:
+                    self.faults.append(f"{where}: command: {error}")
 
     def _file(self, name: str, where: str, *, most_bytes: int | None = None) -> str:
-        path = self.directory / name
+        path, said = self.directory / name, shown(name, LONGEST_PATH_SHOWN)
         try:
             status = path.stat()
         except (FileNotFoundError, ValueError):  # no file has a NUL in its name
-            self.faults.append(f"{where}: no such file: {_shown(name)} (looked in {self.directory})")
+            looked = "" if Path(name).is_absolute() else f" (looked in {self.directory})"
+            self.faults.append(f"{where}: no such file: {said}{looked}")
         except OSError as error:
-            self.faults.append(f"{where}: {_shown(name)}: {error.strerror}")
+            self.faults.append(f"{where}: {said}: {error.strerror}")
         else:
             if not stat.S_ISREG(status.st_mode):
-                self.faults.append(f"{where}: {_shown(name)} is no regular file")
+                self.faults.append(f"{where}: {said} is no regular file")
             elif most_bytes is not None and status.st_size > most_bytes:
                 self.faults.append(
-                    f"{where}: {_shown(name)} has {status.st_size:,} bytes, more than the {most_bytes:,} allowed"
+                    f"{where}: {said} has {status.st_size:,} bytes, more than the {most_bytes:,} allowed"
                 )
         return str(path)
 
 
-class _Top(_Section):
+def _located(agent: AgentSpec, directory: Path) -> AgentSpec:
+    if isinstance(agent, CheckpointAgent):
+        return agent.model_copy(update={"path": str(directory / agent.path)})
+    if isinstance(agent, UsiAgent):
+        return agent.model_copy(update={"directory": str(directory)})
+    return agent
+
+
+class _Top(Section):
     spec_version: Literal[1] = 1
     name: Name
     game: Literal["shogi"] = "shogi"
 
 
-_SECTIONS: dict[str, type[_Section]] = {
+_SECTIONS: dict[str, type[Section]] = {
     "evaluate": EvaluateSpec,
     "tournament": TournamentSpec,
     "limits": LimitsSpec,
     "ratings": RatingsSpec,
 }
-_KINDS: dict[str, type[_Agent]] = {
+_KINDS: dict[str, type[RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent]] = {
     "random": RandomAgent,
     "material": MaterialAgent,
     "usi": UsiAgent,
@@ -554,7 +588,7 @@ def find_program(name: str, directory: Path) -> Path:
             return Path(found)
         if _is_program(local):
             return local
-    raise FileNotFoundError(f"no program {_shown(name)} on PATH, in {', '.join(ENGINE_FOLDERS)} or in {directory}")
+    raise FileNotFoundError(f"no program {shown(name)} on PATH, in {', '.join(ENGINE_FOLDERS)} or in {directory}")
 
 
 def _is_program(path: Path) -> bool:
@@ -562,74 +596,3 @@ def _is_program(path: Path) -> bool:
         return path.is_file() and os.access(path, os.X_OK)
     except OSError:  # a name too long to be one
         return False
-
-
-def _distinct(error: ValidationError) -> list[ErrorDetails]:
-    """The faults of a section; an option's value, which may be of several kinds, is at fault once, not once a kind."""
-    found: dict[tuple[int | str, ...], ErrorDetails] = {}
-    for fault in error.errors(include_url=False):
-        loc = fault["loc"]
-        found.setdefault(loc[:2] if loc[:1] == ("options",) else loc, fault)
-    return list(found.values())
-
-
-def _describe(faults: Iterable[ErrorDetails], model: type[BaseModel], where: str) -> Iterator[str]:
-    known = ["agents", *_SECTIONS, *model.model_fields] if model is _Top else _visible(model)
-    for fault in faults:
-        place = ".".join(_word(part) for part in fault["loc"])
-        prefix = f"{where}: {place}" if where and place else where or place
-        if fault["type"] == "extra_forbidden":
-            fields = SearchLimit.model_fields if len(fault["loc"]) > 1 and fault["loc"][0] == "limit" else known
-            yield f"{where + ': ' if where else ''}{_unknown('.'.join(map(str, fault['loc'])), fields, 'key')}"
-        elif fault["loc"][:1] == ("options",) and len(fault["loc"]) > 1:
-            yield (
-                f"{where}: options.{_word(fault['loc'][1])}: {_shown(fault['input'])} is no value of an option: "
-                "true or false, a number (finite, at most 64 bits), or text (without NUL)"
-            )
-        elif fault["type"] == "missing":
-            yield f"{prefix}: is missing"
-        elif fault["type"] == "string_pattern_mismatch" and "\0" in str(fault["input"]) and place != "name":
-            yield f"{prefix}: {_shown(fault['input'])} holds a NUL, which ends a text for other programs"
-        elif fault["type"] == "string_pattern_mismatch" and place == "name":
-            yield (
-                f"{prefix}: {_shown(fault['input'])} is no name: 1 to 64 letters, digits, '.', '_' or '-', "
-                "beginning with a letter or digit, without '--'"
-            )
-        else:
-            message = fault["msg"][:1].lower() + fault["msg"][1:]
-            yield f"{prefix}: {message}, not {_shown(fault['input'])}"
-
-
-def _visible(model: type[BaseModel]) -> list[str]:
-    """The keys that a person may write; the directory is filled in by the loader."""
-    return [name for name in model.model_fields if name != "directory"]
-
-
-def _unknown(word: str, known: Iterable[str], noun: str) -> str:
-    options = sorted(set(known))
-    if len(options) > MOST_HINTS_AMONG or len(word) > MOST_HINTS_AMONG:
-        return f"unknown {noun} {_shown(word)}"
-    near = difflib.get_close_matches(word.rpartition(".")[2], options, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(options)}" if options else "there is none"
-    return f"unknown {noun} {_shown(word)}; {_clipped(hint, 400)}"
-
-
-def _word(part: str | int) -> str:
-    """A key as it may stand in a line: hostile ones are quoted and cut."""
-    text = str(part)
-    return text if len(text) <= 80 and text.isprintable() else _shown(text)
-
-
-def _shown(value: object) -> str:
-    try:
-        return _clipped(repr(value))
-    except ValueError:  # written in hexadecimal, a number may have more digits than Python will write in decimal
-        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else "what was given"
-
-
-def _clipped(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

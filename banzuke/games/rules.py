@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from banzuke.outcome import Outcome, Side
@@ -55,6 +56,16 @@ class Board(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A position drawn with characters, for a terminal."""
+
+    lines: tuple[str, ...]
+    """From the top; what is one above the other has the same columns, of which a kanji takes two."""
+    mark: tuple[int, int, int] | None
+    """Where the last move went: line, and from which character to which, the latter left out."""
+
+
 class Rules(Protocol):
     """The rules of one game, under one rule set."""
 
@@ -82,4 +93,21 @@ class Rules(Protocol):
 
     def side_names(self) -> tuple[str, str]:
         """What people call whoever moves first and second at the game's usual start position."""
+        ...
+
+    def picture(
+        self, position: str, *, mover: Side, players: Mapping[Side, str], last_move: str = "", letters: bool = False
+    ) -> Picture:
+        """A position as people of the game draw it.
+
+        Args:
+            position: four-field SFEN, any text at all.
+            mover: who has the move in it.
+            players: what they are called.
+            last_move: that led to it, in the game's notation; empty for none.
+            letters: in ASCII, for terminals that have nothing else and for who reads nothing else.
+
+        Raises:
+            ValueError: there is no such position.
+        """
         ...

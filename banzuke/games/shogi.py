@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import cshogi
 
+from banzuke.games.pictures import drawn
 from banzuke.games.positions import START_POSITION, check_position
 from banzuke.outcome import Outcome, Side, Termination
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from banzuke.games.rules import Rules
+    from banzuke.games.rules import Picture, Rules
 
 __all__ = ["START_POSITION", "RuleSet", "ShogiBoard", "ShogiRules", "check_position", "rules_named"]
 
@@ -80,6 +81,14 @@ class ShogiRules:
         """Black, who moves first at the usual start position, and White."""
         return ("sente", "gote")
 
+    def picture(
+        self, position: str, *, mover: Side, players: Mapping[Side, str], last_move: str = "", letters: bool = False
+    ) -> Picture:
+        """A position as people of the game draw it, Black below; see :meth:`banzuke.games.rules.Rules.picture`."""
+        check_position(position)
+        black = mover if position.split(" ")[1] == "b" else mover.other
+        return drawn(position, players[black], players[black.other], last_move=last_move, letters=letters)
+
 
 class ShogiBoard:
     """A game of shogi in progress. Made by :meth:`ShogiRules.start`, which checks the position first.
@@ -113,6 +122,11 @@ class ShogiBoard:
         """Every move since the start position, in USI."""
         self._spelt.extend(cshogi.move_to_usi(move) for move in self._moves[len(self._spelt) :])
         return self._spelt
+
+    @property
+    def natives(self) -> Sequence[int]:
+        """Every move since the start position as cshogi's integers, which know the piece that moved."""
+        return self._moves
 
     @property
     def side_to_move(self) -> Side:

@@ -66,6 +66,7 @@ def play_game(
     ready_deadline: float,
     getting_ready: Callable[[Side, float], None],
     thinking: Callable[[Side, float], None],
+    standing: Callable[[Board], None] = lambda _board: None,
 ) -> GameResult:
     """Play one game to its end.
 
@@ -80,6 +81,7 @@ def play_game(
         ready_deadline: hard limit for both to be ready for a new game, likewise.
         getting_ready: called before a player is made ready, with its side and its absolute deadline.
         thinking: called before every move with the side to move and its absolute deadline.
+        standing: called before that with the board, on nobody's clock but the game's.
 
     Returns:
         The result. An agent's fault is an outcome, never an exception.
@@ -90,6 +92,7 @@ def play_game(
     table = _Table(board, {Side.FIRST: first, Side.SECOND: second}, len(planned.opening_moves))
     outcome = table.prepare(planned.seed, ready_deadline, getting_ready)
     while outcome is None:
+        standing(board)
         outcome = table.play_ply(move_seconds, game_deadline, thinking)
     table.dismiss(outcome)
     return table.result(outcome)

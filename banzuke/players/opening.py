@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from banzuke.errors import AgentStartError
 from banzuke.players.scripted import MaterialPlayer, RandomPlayer
-from banzuke.specs import CheckpointAgent, MaterialAgent, RandomAgent, UsiAgent
+from banzuke.specs import AnyAgent, CheckpointAgent, ExternalAgent, MaterialAgent, UsiAgent
 
 if TYPE_CHECKING:
     from banzuke.players.player import Player
 
+CANNOT_PLAY = "its games were imported; it cannot play here"
 
-def open_player(
-    agent: RandomAgent | MaterialAgent | UsiAgent | CheckpointAgent, *, deadline: float, agent_id: str | None = None
-) -> Player:
+
+def open_player(agent: AnyAgent, *, deadline: float, agent_id: str | None = None) -> Player:
     """Open an agent in this process.
 
     Args:
@@ -24,6 +25,8 @@ def open_player(
     Raises:
         AgentStartError: it could not be opened or made ready, or is not what it must be.
     """
+    if isinstance(agent, ExternalAgent):
+        raise AgentStartError(CANNOT_PLAY)
     if isinstance(agent, UsiAgent):
         from banzuke.players.usi import UsiPlayer  # noqa: PLC0415 - most workers have no engine
 

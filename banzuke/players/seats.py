@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from banzuke.errors import AgentStartError
+from banzuke.players.opening import CANNOT_PLAY
 from banzuke.players.scripted import MaterialPlayer, RandomPlayer
-from banzuke.specs import CheckpointAgent, MaterialAgent, RandomAgent
+from banzuke.specs import CheckpointAgent, ExternalAgent, MaterialAgent, RandomAgent
 
 if TYPE_CHECKING:
     from banzuke.games.shogi import ShogiBoard
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from banzuke.outcome import Side
     from banzuke.players.networks.residents import Residents
 
-LaneAgent = RandomAgent | MaterialAgent | CheckpointAgent
+LaneAgent = RandomAgent | MaterialAgent | CheckpointAgent | ExternalAgent
 
 
 class ScriptedSeat:
@@ -47,6 +49,8 @@ def seat_of(agent: LaneAgent, agent_id: str, *, side: Side, seed: int, residents
     Raises:
         AgentStartError: its network cannot be loaded, or is not that of the plan.
     """
+    if isinstance(agent, ExternalAgent):
+        raise AgentStartError(CANNOT_PLAY)
     if isinstance(agent, CheckpointAgent):
         if residents is None:
             raise TypeError(f"{agent.name}: this worker was started without torch")

@@ -36,7 +36,7 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
     place[members] = np.arange(len(members))
     kept = (place[first] >= 0) & (place[second] >= 0)
     ends = place[np.minimum(first, second)[kept]] * len(members) + place[np.maximum(first, second)[kept]]
-    encounters, games = np.unique(ends, return_counts=True)
+    encounters, games = _counted(ends, len(members) ** 2)
     low, high = np.divmod(encounters, max(len(members), 1))
     names = [agents[index] for index in members.tolist()]
     if _is_cycle(low, high, len(members)):
@@ -58,6 +58,15 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
             f"{_and_others(cuts, 'agent')}: every difference across rests on its games; play an encounter between the "
             "two groups"
         )
+
+
+def _counted(keys: Integers, most: int) -> tuple[Integers, Integers]:
+    """The keys that occur, ascending, and how often; by counting, where there are more of them than kinds."""
+    if most > len(keys):
+        return np.unique(keys, return_counts=True)
+    occurrences = np.bincount(keys)
+    met = np.flatnonzero(occurrences)
+    return met, occurrences[met]
 
 
 def _is_cycle(low: Integers, high: Integers, agents: int) -> bool:

@@ -58,8 +58,9 @@ def training_curve(rows: Sequence[StandingRow], progress: Mapping[str, Progress]
         if row.agent in progress
     ]
     known = [point for point in points if point.epoch is not None or point.step is not None]
-    return tuple(sorted(known, key=_made))
+    return tuple(sorted(known, key=lambda point: (*moment(point), point.agent)))
 
 
-def _made(point: CurvePoint) -> tuple[bool, int, bool, int, str]:
-    return (point.epoch is None, point.epoch or 0, point.step is None, point.step or 0, point.agent)
+def moment(made: Progress | CurvePoint) -> tuple[bool, int, bool, int]:
+    """A key that sorts checkpoints by when they were written."""
+    return made.epoch is None, made.epoch or 0, made.step is None, made.step or 0

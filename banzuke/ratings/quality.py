@@ -18,7 +18,7 @@ from banzuke.ratings.connections import connection_warnings
 from banzuke.ratings.elo import ELO_PER_NAT, normal_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Any, TypeAlias
 
     from numpy.typing import NDArray
@@ -102,6 +102,7 @@ def quality_warnings(
     games: GamesLookedAt,
     failures: Failures,
     attempts: Integers,
+    unpaired: Collection[int] = (),
 ) -> list[str]:
     """Everything that is found, the most mechanical first.
 
@@ -113,10 +114,11 @@ def quality_warnings(
         games: the counting games.
         failures: void games by fault.
         attempts: (agents,) how often a game of the agent was begun, with or without a result.
+        unpaired: numbers of runs whose openings were never to be played from both sides.
     """
     uses = _Uses.of(games, len(agents), len(openings))
     return [
-        *_one_sided_pairs(agents, openings, games),
+        *_one_sided_pairs(agents, openings, games, unpaired),
         *_repeated_openings(agents, openings, games, uses),
         *_overused_openings(openings, uses),
         *_first_move_out_of_line(first_move),
@@ -128,11 +130,16 @@ def quality_warnings(
     ]
 
 
-def _one_sided_pairs(agents: Sequence[str], openings: Sequence[str], games: GamesLookedAt) -> Iterator[str]:
+def _one_sided_pairs(
+    agents: Sequence[str], openings: Sequence[str], games: GamesLookedAt, unpaired: Collection[int]
+) -> Iterator[str]:
     """No test: it is so or it is not."""
     is_turned = games.first > games.second
+    is_paired = ~np.isin(games.run, list(unpaired)) if unpaired else np.True_
     many = 1 + int(games.pair.max(initial=-1))
-    straight, turned = (np.bincount(games.pair[side], minlength=many) > 0 for side in (~is_turned, is_turned))
+    straight, turned = (
+        np.bincount(games.pair[side & is_paired], minlength=many) > 0 for side in (~is_turned, is_turned)
+    )
     count, pairs = int((straight ^ turned).sum()), int((straight | turned).sum())
     if count <= _ONE_SIDED_SHARE * pairs:
         return

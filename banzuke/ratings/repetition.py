@@ -27,63 +27,75 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from numpy.typing import NDArray
+
     from banzuke.ratings.existence import Booleans
     from banzuke.ratings.scores import Integers
 
+    Numbers: TypeAlias = NDArray[np.integer[Any]]
+
+_SPARSE = 4
 LARGEST_CLUSTER: Final = 1000
 """Games; a larger cluster is cut, oldest games first. ``scores.tally`` takes no pair of more than 1023."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpeningColumns:
-    """The counting games of several runs, one entry per game; shapes (games,).
+    """The counting games of several runs, one entry per game; shapes (games,). Numbers may be of 32 bits.
 
-    What is worked out of them is remembered: every property is a sort of all games.
+    What is worked out of them is remembered.
     """
 
-    run: Integers
+    run: Numbers
     """Number of the run, the oldest being 0."""
-    first: Integers
+    first: Numbers
     """Index of the agent that had the move at the start position."""
-    second: Integers
-    opening: Integers
+    second: Numbers
+    opening: Numbers
     """Number of the opening."""
-    seed: Integers
+    seed: Numbers
     """The game's seed."""
 
     @cached_property
-    def encounters(self) -> Integers:
+    def encounters(self) -> Numbers:
         """Equal for games of the same two agents."""
-        agents = 1 + max(self.first.max(initial=0), self.second.max(initial=0))
-        keys = np.minimum(self.first, self.second) * agents + np.maximum(self.first, self.second)
-        return _codes(keys)
+        agents = 1 + int(max(self.first.max(initial=0), self.second.max(initial=0)))
+        return _codes(_joined(np.minimum(self.first, self.second), agents, np.maximum(self.first, self.second)))
 
     @cached_property
-    def clusters(self) -> Integers:
+    def clusters(self) -> Numbers:
         """Equal for games of the same two agents from the same opening, either side first."""
-        return _codes(self.encounters * (1 + self.opening.max(initial=0)) + self.opening)
+        return _codes(_joined(self.encounters, 1 + int(self.opening.max(initial=0)), self.opening))
 
     @cached_property
-    def cells(self) -> Integers:
+    def cells(self) -> Numbers:
         """Equal for games of the same two agents on the same sides from the same opening."""
-        return _codes(2 * self.clusters + (self.first > self.second))
+        return _codes(_joined(self.clusters, 2, self.first > self.second))
 
-    @cached_property
-    def seeded_cells(self) -> Integers:
-        """Equal for games that also have the same seed."""
-        seeds = _codes(self.seed)
-        return _codes(self.cells * (1 + seeds.max(initial=0)) + seeds)
+    def seeded_cells(self, rows: Numbers) -> Numbers:
+        """(rows,) equal for games that also have the same seed."""
+        seeds = _codes(self.seed[rows])
+        return _codes(_joined(self.cells[rows], 1 + int(seeds.max(initial=0)), seeds))
+
+    def among(self, rows: Booleans) -> OpeningColumns:
+        """These games alone."""
+        names = ("run", "first", "second", "opening", "seed")
+        return OpeningColumns(**{name: getattr(self, name)[rows] for name in names})
 
 
-def opening_clusters(games: OpeningColumns) -> Integers:
+def opening_clusters(games: OpeningColumns) -> Numbers:
     """(games,) the number of each game's cluster, none with more than ``LARGEST_CLUSTER`` games."""
     clusters = games.clusters
+    if np.bincount(clusters).max(initial=0) <= LARGEST_CLUSTER:
+        return clusters
     order = np.lexsort((games.run, clusters))
     grouped = clusters[order]
     starts = np.searchsorted(grouped, grouped)
     place = np.empty(len(order), dtype=np.int64)
     place[order] = (np.arange(len(order)) - starts) // LARGEST_CLUSTER
-    return _codes(clusters * (1 + place.max(initial=0)) + place)
+    return _codes(_joined(clusters, 1 + int(place.max(initial=0)), place))
 
 
 def shared_by_runs(games: OpeningColumns) -> Booleans:
@@ -92,7 +104,7 @@ def shared_by_runs(games: OpeningColumns) -> Booleans:
     return np.asarray(_are_shared(cells, games.run)[cells])
 
 
-def are_alike(games: OpeningColumns, course: Integers) -> Booleans:
+def are_alike(games: OpeningColumns, course: Numbers) -> Booleans:
     """(games,) whether the game is of an encounter of agents that are seen to be deterministic, if need be by seed.
 
     Args:
@@ -102,10 +114,11 @@ def are_alike(games: OpeningColumns, course: Integers) -> Booleans:
 
     False where no opening is shared.
     """
-    return np.asarray(_alike(games, games.cells, course) | _alike(games, games.seeded_cells, course))
+    whatever_the_seed, for_each_seed = _alike(games, course)
+    return np.asarray((whatever_the_seed | for_each_seed)[games.encounters])
 
 
-def repeats(games: OpeningColumns, course: Integers) -> Booleans:
+def repeats(games: OpeningColumns, course: Numbers) -> Booleans:
     """(games,) whether the game is no further evidence: it is of deterministic agents, and another run has it as well.
 
     Kept are those of the run that has most games of the cell, among equals of the oldest.
@@ -114,46 +127,77 @@ def repeats(games: OpeningColumns, course: Integers) -> Booleans:
         games: the games.
         course: as for :func:`are_alike`.
     """
-    by_opening, by_seed = games.cells, games.seeded_cells
-    whatever_the_seed = _alike(games, by_opening, course)
-    for_each_seed = _alike(games, by_seed, course) & ~whatever_the_seed
-    return np.asarray(
-        _had_by_another_run(games.run, by_opening, whatever_the_seed)
-        | _had_by_another_run(games.run, by_seed, for_each_seed)
-    )
+    is_repeat = np.zeros(len(games.run), dtype=bool)
+    whatever_the_seed, for_each_seed = _alike(games, course)
+    for encounters, cells_of in ((whatever_the_seed, games.cells.__getitem__), (for_each_seed, games.seeded_cells)):
+        rows = np.flatnonzero(encounters[games.encounters])
+        if len(rows):
+            is_repeat[rows] = _had_by_another_run(games.run[rows], cells_of(rows))
+    return is_repeat
 
 
-def _alike(games: OpeningColumns, cells: Integers, course: Integers) -> Booleans:
-    """(games,) whether each cell of the game's encounter that runs share went one way, and there is such a cell."""
-    encounters = games.encounters
-    is_shared = _are_shared(cells, games.run)[cells]
-    _, leaders = np.unique(cells, return_index=True)
-    is_torn = is_shared & (course != course[leaders][cells])
-    shares = np.bincount(encounters, weights=is_shared) > 0
-    tears = np.bincount(encounters, weights=is_torn) > 0
-    return np.asarray((shares & ~tears)[encounters])
+def _alike(games: OpeningColumns, course: Numbers) -> tuple[Booleans, Booleans]:
+    """(encounters,) each: whether all cells that runs share went one way, and there are such; else those of a seed."""
+    every = np.arange(len(games.run))
+    is_shared, is_torn = _compared(games, every, games.cells, course)
+    is_open = is_shared & is_torn
+    # An eighth of the seeds shows of nearly all encounters that chance has a hand in them; of others all are asked.
+    for is_sampled in (True, False):
+        is_meant = is_open[games.encounters]
+        rows = np.flatnonzero(is_meant & (games.seed % 8 == 0) if is_sampled else is_meant)
+        has_shared, is_torn_too = _compared(games, rows, games.seeded_cells(rows), course)
+        is_open &= ~is_torn_too & (has_shared | is_sampled)
+    return is_shared & ~is_torn, is_open
 
 
-def _had_by_another_run(run: Integers, cells: Integers, is_looked_at: Booleans) -> Booleans:
-    """(games,) those looked at, but for each cell those of the run that has most of it, or is the oldest of such."""
-    if not is_looked_at.any():
-        return is_looked_at
+def _compared(games: OpeningColumns, rows: Numbers, cells: Numbers, course: Numbers) -> tuple[Booleans, Booleans]:
+    """(encounters,) each: whether runs share one of these games' cells, and whether one of those went several ways."""
+    encounters, courses = games.encounters[rows], course[rows]
+    is_shared = _are_shared(cells, games.run[rows])[cells]
+    found = np.zeros((2, 1 + int(games.encounters.max(initial=-1))), dtype=bool)
+    found[0, encounters[is_shared]] = True
+    found[1, encounters[is_shared & (courses != _one_of_each(cells, courses)[cells])]] = True
+    return found[0], found[1]
+
+
+def _had_by_another_run(run: Numbers, cells: Numbers) -> Booleans:
+    """(games,) all but, for each cell, those of the run that has most of it, or is the oldest of such."""
     runs = 1 + int(run.max())
-    in_run, counts = np.unique(cells[is_looked_at] * runs + run[is_looked_at], return_counts=True)
+    in_run, counts = np.unique(_joined(cells, runs, run), return_counts=True)
     cell, run_of = np.divmod(in_run, runs)
     order = np.lexsort((run_of, -counts, cell))
     keeper = np.full(1 + int(cells.max()), -1, dtype=np.int64)
     _, leaders = np.unique(cell[order], return_index=True)
     keeper[cell[order][leaders]] = run_of[order][leaders]
-    return np.asarray(is_looked_at & (keeper[cells] != run))
+    return np.asarray(keeper[cells] != run)
 
 
-def _are_shared(cells: Integers, run: Integers) -> Booleans:
+def _are_shared(cells: Numbers, run: Numbers) -> Booleans:
     """(cells,) whether games of several runs are in it."""
-    runs = 1 + int(run.max(initial=0))
-    met = np.unique(cells * runs + run) // runs
-    return np.asarray(np.bincount(met, minlength=int(cells.max(initial=-1)) + 1) > 1)
+    shared = np.zeros(1 + int(cells.max(initial=-1)), dtype=bool)
+    shared[cells[run != _one_of_each(cells, run)[cells]]] = True
+    return shared
 
 
-def _codes(keys: Integers) -> Integers:
-    return np.asarray(np.unique(keys, return_inverse=True)[1], dtype=np.int64)
+def _one_of_each(cells: Numbers, values: Numbers) -> Numbers:
+    """(cells,) the value of some game of each: where another game has another, they differ."""
+    found = np.zeros(1 + int(cells.max(initial=-1)), dtype=values.dtype)
+    found[cells] = values
+    return found
+
+
+def _joined(major: Numbers, minors: int, minor: Numbers | Booleans) -> Integers:
+    keys: Integers = major.astype(np.int64)
+    keys *= minors
+    keys += minor
+    return keys
+
+
+def _codes(keys: Numbers) -> Numbers:
+    """Equal where the keys are, from 0 on without a gap; keys are not negative."""
+    if keys.max(initial=0) <= _SPARSE * len(keys):
+        # Counting is many times faster than sorting, where that many counters are not too many.
+        is_met = np.zeros(1 + int(keys.max(initial=-1)), dtype=bool)
+        is_met[keys] = True
+        return np.asarray((np.cumsum(is_met, dtype=np.int32) - 1)[keys])
+    return np.unique(keys, return_inverse=True)[1].astype(np.int32)

@@ -95,6 +95,18 @@ class Differences:
         certain = np.where(self.errors > 0.0, self.errors, 1.0)
         return np.asarray(ndtr((self.elo[:, None] - self.elo) / certain))
 
+    def between(self, agent: str, versus: str) -> Difference:
+        """How much stronger one of them is than another.
+
+        Raises:
+            ValueError: one of them is not rated.
+        """
+        one, other = self.agents.index(agent), self.agents.index(versus)
+        elo, error = float(self.elo[one] - self.elo[other]), float(self.errors[one, other])
+        half_width = float(normal_quantile() * error)
+        los = likelihood_of_superiority(elo, error)
+        return Difference(agent=agent, versus=versus, elo=elo, low=elo - half_width, high=elo + half_width, los=los)
+
     def each(self) -> tuple[Difference, ...]:
         """Every two agents once, the one ranked higher first: half a million of a thousand agents."""
         above, below = np.triu_indices(len(self.agents), k=1)

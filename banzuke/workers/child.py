@@ -32,6 +32,7 @@ from banzuke.players.player import DECLARE_WIN, RESIGN
 from banzuke.specs import UsiAgent
 from banzuke.workers.deadline_board import DeadlineBoard, Phase
 from banzuke.workers.first_process import is_closed
+from banzuke.workers.games_board import GamesBoard, seen
 from banzuke.workers.lane_games import LaneGames
 from banzuke.workers.messages import (
     ORDER,
@@ -71,7 +72,8 @@ def main() -> None:
     orders_from, reports_to = _private_pipes()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(orders_from, orders), daemon=True).start()
-    worker = Worker(DeadlineBoard(arguments.board), reports_to, torch_threads=arguments.torch)
+    boards = DeadlineBoard(arguments.board), GamesBoard(arguments.board)
+    worker = Worker(*boards, reports_to, torch_threads=arguments.torch)
     if arguments.torch:
         # Beside the first orders: one that replaces a killed worker may be wanted for engines.
         threading.Thread(target=importlib.import_module, args=(CHECKPOINT_MODULE,), daemon=True).start()
@@ -89,13 +91,16 @@ def main() -> None:
 class Worker:
     """The agents that are open here, and what is done with them: one game or one question at a time, or many games."""
 
-    def __init__(self, board: DeadlineBoard, reports_to: BinaryIO, *, torch_threads: int = 0) -> None:
+    def __init__(
+        self, board: DeadlineBoard, games_board: GamesBoard, reports_to: BinaryIO, *, torch_threads: int = 0
+    ) -> None:
         self.board = board
+        self.games_board = games_board
         self.reports_to = reports_to
         self.torch_threads = torch_threads
         self.spec: Spec | None = None
         self.players: dict[str, Player] = {}
-        self.lane_games = LaneGames(board, self.report, lambda: _load_torch(torch_threads))
+        self.lane_games = LaneGames(board, games_board, self.report, lambda: _load_torch(torch_threads))
 
     def report(self, report: Report) -> None:
         """Say something to the parent."""
@@ -150,11 +155,17 @@ class Worker:
             ready_deadline=now + min(limits.start_seconds, limits.game_seconds),
             getting_ready=lambda side, deadline: self.board.post(Phase.OPENING, deadline, side),
             thinking=lambda side, deadline: self.board.post(Phase.THINKING, deadline, side),
+            standing=self._show,
         )
         for side in _unusable_after(result.outcome):
             self._drop(names[side])
         devices = {seat.player.device for seat in seats.values()}
         return record_of(attempt, result, started_at=started_at, device="+".join(sorted(devices)))
+
+    def _show(self, board: Board) -> None:
+        """Write the position down, watched or not: somebody may come while a move takes its time."""
+        moves = board.moves
+        self.games_board.show([seen(0, len(moves), moves[-1] if moves else "", board.position())])
 
     def _pose(self, question: Question, spec: Spec) -> Answer:
         started = time.monotonic()

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from banzuke.outcome import Side
+from banzuke.workers import games_board
 
-_NUMBER = struct.Struct("<Q")
+_NUMBER_BYTES = 8
 _PAYLOAD = struct.Struct("<diii")
-_MOVERS_AT = _NUMBER.size + _PAYLOAD.size
-_ECHO_AT = mmap.PAGESIZE - _NUMBER.size
+_MOVERS_AT = _NUMBER_BYTES + _PAYLOAD.size
+_ECHO_AT = mmap.PAGESIZE - _NUMBER_BYTES
 MOST_MOVERS = (_ECHO_AT - _MOVERS_AT) // 4
 _TRIES = 100
 _SIDES = (None, Side.FIRST, Side.SECOND)
@@ -56,14 +57,18 @@ class DeadlineBoard:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._bytes = mmap.mmap(fd, mmap.PAGESIZE)
+        # Read and written eight bytes at once. The struct module goes byte by byte and clears them first, so that a
+        # number caught at its beginning and its echo at its end could both read 0, with anything in between.
+        self._numbers = memoryview(self._bytes).cast("Q")
         self._number = 0
         self._latest = Notice(number=0, deadline=0.0, phase=Phase.IDLE, side=None)
 
     @classmethod
     def create(cls) -> DeadlineBoard:
-        """A new, empty board, in memory only."""
+        """A new, empty board, in memory only, with room for a :class:`GamesBoard` behind it."""
         fd = os.memfd_create("banzuke-deadlines")
-        os.ftruncate(fd, mmap.PAGESIZE)
+        # What is not written to takes no memory.
+        os.ftruncate(fd, games_board.OFFSET + games_board.BYTES)
         return cls(fd)
 
     def post(
@@ -77,22 +82,21 @@ class DeadlineBoard:
         """Say what is being done, and until when it may last. At most :data:`MOST_MOVERS` movers are named."""
         self._number += 1
         movers = movers[:MOST_MOVERS]
-        # One after the other: pack_into() clears all the bytes it will write before it writes the first.
-        _NUMBER.pack_into(self._bytes, 0, self._number)
-        _PAYLOAD.pack_into(self._bytes, _NUMBER.size, deadline, phase, _SIDES.index(side), len(movers))
+        self._numbers[0] = self._number
+        _PAYLOAD.pack_into(self._bytes, _NUMBER_BYTES, deadline, phase, _SIDES.index(side), len(movers))
         if movers:
             struct.pack_into(f"<{len(movers)}i", self._bytes, _MOVERS_AT, *movers)
-        _NUMBER.pack_into(self._bytes, _ECHO_AT, self._number)
+        self._numbers[-1] = self._number
 
     def read(self) -> Notice:
         """The latest notice that was written whole. Never waits for the writer, who may have died within one."""
         for _ in range(_TRIES):
             # The writer writes the number, what it numbers, the number again. Read the other way round, two equal
             # numbers prove that nothing between them was being written meanwhile.
-            (echo,) = _NUMBER.unpack_from(self._bytes, _ECHO_AT)
-            deadline, phase, side, count = _PAYLOAD.unpack_from(self._bytes, _NUMBER.size)
+            echo = self._numbers[-1]
+            deadline, phase, side, count = _PAYLOAD.unpack_from(self._bytes, _NUMBER_BYTES)
             movers = struct.unpack_from(f"<{min(max(count, 0), MOST_MOVERS)}i", self._bytes, _MOVERS_AT)
-            (number,) = _NUMBER.unpack_from(self._bytes, 0)
+            number = self._numbers[0]
             if number == echo:
                 self._latest = Notice(
                     number=number, deadline=deadline, phase=Phase(phase), side=_SIDES[side], movers=movers
@@ -102,5 +106,6 @@ class DeadlineBoard:
 
     def close(self) -> None:
         """Let go of the memory."""
+        self._numbers.release()
         self._bytes.close()
         os.close(self.fd)

@@ -23,6 +23,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 
 from banzuke.errors import WorkerDiedError, WorkerTimeoutError
+from banzuke.in_play import GameInPlay
 from banzuke.match.recording import Attempt, void_record
 from banzuke.outcome import Outcome, Side, Termination
 from banzuke.progress import announce_problem
@@ -34,6 +35,7 @@ from banzuke.workers.deadline_board import Notice, Phase
 from banzuke.workers.lane_games import SHARE_OF_MEMORY
 from banzuke.workers.messages import Admit, Join, LanePlayed, Ready, Remarked, Report
 from banzuke.workers.process import WorkerProcess
+from banzuke.workers.sight import Given, on_lanes
 from banzuke.workers.supervisor import (
     BEGIN_SECONDS,
     FATAL_SIGNALS,
@@ -239,6 +241,14 @@ class Hall:
                 self._news.wait(TICK_SECONDS)
             return not self._closing
 
+    def in_play(self, *, watched_until: float) -> list[GameInPlay]:
+        """The games that workers have been given; for any thread.
+
+        Args:
+            watched_until: for so long, on the monotonic clock, workers write down how their games stand.
+        """
+        return [game for keeper in self._keepers for game in keeper.in_play(watched_until)]
+
     def remark(self, agent: str, remark: str) -> None:
         """Tell people what they have to know about an agent's network, once."""
         if (agent, remark) not in self._remarks:
@@ -324,6 +334,16 @@ class _Keeper:
                 self._listen()
             except _WorkerLostError as lost:
                 self._bury(lost.fate)
+
+    def in_play(self, watched_until: float) -> list[GameInPlay]:
+        """See :meth:`Hall.in_play`."""
+        worker = self.worker
+        if worker is None:
+            return []
+        worker.games_board.watch(watched_until)
+        games = dict(self._games)
+        given = {entry: Given(attempt=game.attempt, spec=game.spec, since=0.0) for entry, game in games.items()}
+        return on_lanes(worker, given)
 
     def _is_with_suspect(self) -> bool:
         return len(self._games) == 1 and next(iter(self._games.values())).plays_alone

@@ -18,6 +18,7 @@ from banzuke.match.recording import record_of, void_record
 from banzuke.outcome import Outcome, Side, Termination
 from banzuke.players.seats import LaneAgent, seat_of
 from banzuke.workers.deadline_board import DeadlineBoard, Phase
+from banzuke.workers.games_board import GamesBoard, seen
 from banzuke.workers.messages import Admit, Join, LanePlayed, Remarked, Report
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 RESIDENTS_MODULE = "banzuke.players.networks.residents"
 SHARE_OF_MEMORY = 0.5
 """How much of ``worker_memory_mb`` loaded networks may hold; passes over them need the rest."""
+SHOW_SECONDS = 0.5
+"""Between two times that the games are written down for whoever watches."""
 
 
 class LaneGames:
@@ -36,18 +39,28 @@ class LaneGames:
 
     Args:
         board: where it is said what is going on.
+        games_board: where it is said how the games stand, while somebody watches.
         report: says something to the parent.
         load_torch: waits until torch is imported; raises AgentStartError where it cannot be.
     """
 
-    def __init__(self, board: DeadlineBoard, report: Callable[[Report], None], load_torch: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        board: DeadlineBoard,
+        games_board: GamesBoard,
+        report: Callable[[Report], None],
+        load_torch: Callable[[], None],
+    ) -> None:
         self.board = board
+        self.games_board = games_board
         self.report = report
         self.load_torch = load_torch
         self.lanes = Lanes(self._post)
         self._specs: dict[int, Admit] = {}
         self._waiting: deque[Join] = deque()
         self._started: dict[int, datetime] = {}
+        self._in_play: dict[int, Lane] = {}
+        self._show_due = 0.0
         self._residents: Residents | None = None
         self._remarked: set[tuple[str, str]] = set()
 
@@ -70,6 +83,7 @@ class LaneGames:
             self._begin(self._waiting.popleft())
             if self.lanes.games == 0:
                 break
+        self._show_if_watched()
         for ended in self.lanes.step():
             self._report(ended)
 
@@ -102,7 +116,9 @@ class LaneGames:
         self._started[order.entry] = started_at
         # Nobody's turn yet, and some games are over as soon as they have begun.
         self.board.post(Phase.OPENING, time.monotonic() + spec.limits.move_seconds)
-        self.lanes.seat(Lane(order.entry, order.attempt, (players[0], players[1]), rules=rules, limits=limits))
+        lane = Lane(order.entry, order.attempt, (players[0], players[1]), rules=rules, limits=limits)
+        self._in_play[order.entry] = lane
+        self.lanes.seat(lane)
 
     def _seat(self, spec: Spec, name: str, agent_id: str, side: Side, seed: int) -> LanePlayer:
         agent = cast("LaneAgent", spec.agent(name))
@@ -130,6 +146,7 @@ class LaneGames:
 
     def _report(self, ended: Ended) -> None:
         lane = ended.lane
+        del self._in_play[lane.entry]
         devices = {player.device for player in lane.players}
         record = record_of(
             lane.attempt,
@@ -148,6 +165,17 @@ class LaneGames:
 
     def _say(self, entry: int, record: GameRecord) -> None:
         self.report(LanePlayed(entry=entry, record=record, positions=self.lanes.positions))
+
+    def _show_if_watched(self) -> None:
+        now = time.monotonic()
+        if now < self._show_due or not self.games_board.is_watched(now):
+            return
+        self._show_due = now + SHOW_SECONDS
+        self.games_board.show(
+            seen(entry, len(moves), moves[-1] if moves else "", lane.board.position())
+            for entry, lane in self._in_play.items()
+            for moves in (lane.board.moves,)
+        )
 
     def _post(self, thinking: Thinking) -> None:
         self.board.post(Phase.THINKING, thinking.deadline, movers=thinking.movers)

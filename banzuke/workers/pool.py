@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 
+from banzuke.in_play import GameInPlay
 from banzuke.specs import Spec
 from banzuke.workers.breaker import CircuitBreaker
 from banzuke.workers.cores import Cores
@@ -111,6 +112,11 @@ class WorkerPool:
                     worker=self._idle_worker,
                 )
             return self._hall
+
+    def in_play(self, *, watched_until: float) -> list[GameInPlay]:
+        """The games that are being played now, of every run; for any thread. See :meth:`Hall.in_play`."""
+        at_tables = [game for supervisor in self._supervisors for game in supervisor.in_play()]
+        return at_tables + ([] if self._hall is None else self._hall.in_play(watched_until=watched_until))
 
     def _idle_worker(self) -> WorkerProcess | None:
         """A worker that was leased before and stands idle: one that evaluated agents has torch imported."""

@@ -25,6 +25,7 @@ from banzuke.workers.deadline_board import DeadlineBoard
 from banzuke.workers.descendants import descendants
 from banzuke.workers.enclosure import enclosed_command, enclosing
 from banzuke.workers.first_process import STARTED
+from banzuke.workers.games_board import GamesBoard
 from banzuke.workers.messages import ORDER, REPORT, Leave, Order, Report
 from banzuke.workers.ownership import AGENT_VARIABLE, WORKER_VARIABLE, end_all, owner_of
 
@@ -83,6 +84,8 @@ class WorkerProcess:
             try:
                 self.board = DeadlineBoard.create()
                 opened.callback(self.board.close)
+                self.games_board = GamesBoard(self.board.fd)
+                opened.callback(self.games_board.close)
                 self._words: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
                 life, self._life = os.pipe()
                 opened.callback(os.close, self._life)
@@ -328,6 +331,7 @@ class WorkerProcess:
         os.close(self._life)
         os.close(self._end)
         self._words.close()
+        self.games_board.close()
         self.board.close()
 
     def obituary(self) -> str:

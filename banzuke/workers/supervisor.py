@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 from banzuke.errors import WorkerDiedError, WorkerTimeoutError
+from banzuke.in_play import GameInPlay
 from banzuke.match.recording import Attempt, void_record
 from banzuke.outcome import Outcome, Side, Termination
 from banzuke.record import GameRecord
@@ -28,6 +29,7 @@ from banzuke.workers.messages import (
     Report,
 )
 from banzuke.workers.process import MemoryUse, WorkerProcess
+from banzuke.workers.sight import Given, at_table
 
 TICK_SECONDS = 0.1
 MEMORY_CHECK_SECONDS = 0.25
@@ -112,6 +114,7 @@ class Supervisor:
         self._ready = False
         self._prepared_for: Spec | None = None
         self._memory_due = 0.0
+        self._playing: Given | None = None
 
     def start(self) -> None:
         """Start the worker without waiting for it, so that it imports while others get ready."""
@@ -139,6 +142,7 @@ class Supervisor:
         planned = attempt.planned
         try:
             worker = self._prepare(spec, pause)
+            self._playing = Given(attempt=attempt, spec=spec, since=time.monotonic())
             pid = worker.pid
             duty = _Duty(
                 order=Play(attempt=attempt),
@@ -153,6 +157,8 @@ class Supervisor:
         except _WorkerLostError as lost:
             outcome = Outcome.void(lost.fate.termination, lost.fate.fault, lost.fate.detail)
             return void_record(attempt, outcome, started_at=started_at, worker_pid=pid)
+        finally:
+            self._playing = None
         if not isinstance(report, Played):
             raise WorkerDiedError(f"worker {pid} answered {type(report).__name__} to an order to play")
         # In a namespace of its own the worker knows itself under another number.
@@ -190,6 +196,11 @@ class Supervisor:
         if not isinstance(report, Posed):
             raise WorkerDiedError(f"a worker answered {type(report).__name__} to a question")
         return report.answer
+
+    def in_play(self) -> list[GameInPlay]:
+        """The game that is being played now, if one is; for any thread."""
+        worker, playing = self._worker, self._playing
+        return [] if worker is None or playing is None else at_table(worker, playing)
 
     def give_up_worker(self) -> WorkerProcess | None:
         """A worker that is up and idle, for somebody else to use; None where there is none."""
