@@ -28,13 +28,15 @@ import fsspec
 import pyarrow as pa
 
 from banzuke.errors import GameAlreadyRecordedError, StorageError
-from storage.locks import LOCK_NAME, is_alive, release, remove_if_free, take
+from storage.locks import LOCK_NAME, is_alive, is_held, release, remove_if_free, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
 TEMPORARY_PREFIX = "."
+SHOWN = "shown"
+"""The kind of temporary file in which a process shows others what it is doing."""
 ABANDONED_AFTER_SECONDS = 3600.0
 """No write takes so long; what is older was left behind by a process that nobody here can ask about."""
 RENEWED_EVERY_SECONDS = 20.0
@@ -113,6 +115,9 @@ class Files(Protocol):
             StorageError: it cannot be made, or the filesystem knows no locks.
         """
 
+    def held_locks(self, folder: str, like: re.Pattern[str] = LOCK_NAME) -> list[str]:
+        """The plain names of the locks in the folder that somebody holds, sorted; of those whose name is like that."""
+
 
 def open_files(uri: str) -> Files:
     """The files below a local path or any fsspec URL.
@@ -161,7 +166,7 @@ class LocalFiles:
 
     def _publish(self, path: Path, payload: bytes, *, replace: bool) -> None:
         _make_folder(path.parent)
-        temporary = path.with_name(_temporary_name())
+        temporary = path.with_name(temporary_name())
         try:
             _write_durably(temporary, payload)
             if replace:
@@ -291,6 +296,14 @@ class LocalFiles:
                 release(path, descriptor)
             self._remove_empty(path.parent, made)
 
+    def held_locks(self, folder: str, like: re.Pattern[str] = LOCK_NAME) -> list[str]:
+        """See :meth:`Files.held_locks`."""
+        locks = [self._root / folder / entry.name for entry in self._entries(folder) if like.fullmatch(entry.name)]
+        try:
+            return sorted(path.name for path in locks if is_held(path))
+        except OSError as error:
+            raise _cannot("look at the locks of", self._root / folder, error) from error
+
     def _remove_empty(self, folder: Path, made: list[Path]) -> None:
         """A lock's folders go with it, if nothing else has come; the store's own only if the lock made it."""
         with suppress(OSError):
@@ -414,6 +427,11 @@ class RemoteFiles:
             with suppress(StorageError):
                 if self._holds(name, lease):
                     self.delete(name)
+
+    def held_locks(self, folder: str, like: re.Pattern[str] = LOCK_NAME) -> list[str]:
+        """See :meth:`Files.held_locks`."""
+        names = self._names(folder, "file")
+        return [name for name in names if like.fullmatch(name) and self._is_held(f"{folder}/{name}")]
 
     def _renew_until(self, ended: threading.Event, name: str, lease: Mapping[str, Any]) -> None:
         while not ended.wait(RENEWED_EVERY_SECONDS):
@@ -575,12 +593,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-_TEMPORARY_NAME = re.compile(r"\.tmp-(?P<home>.+)-(?P<pid>\d+)-[0-9a-f]{16}")
+_TEMPORARY_NAME = re.compile(rf"\.(?:tmp|{SHOWN})-(?P<home>.+)-(?P<pid>\d+)-[0-9a-f]{{16}}")
 
 
-def _temporary_name() -> str:
+def temporary_name(kind: str = "tmp") -> str:
+    """A name that nobody else has, for a file that :meth:`Files.sweep` removes once this process is gone.
+
+    Args:
+        kind: ``tmp``, or :data:`SHOWN` for what is to be found by others as long as we live.
+    """
     # Not "….parquet": DuckDB's glob matches names that start with a dot.
-    return f"{TEMPORARY_PREFIX}tmp-{_home()}-{os.getpid()}-{secrets.token_hex(8)}"
+    return f"{TEMPORARY_PREFIX}{kind}-{_home()}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def _home() -> str:

@@ -10,7 +10,8 @@ and a file is deleted only when sound ones are there that hold its rows. Killed
 
 Files are merged up to :data:`FULL_FILE_ROWS` rows and then left alone: compacting a run again and again
 while it is played rewrites a bounded number of rows each time, and holds no more than that in memory, beside
-eight bytes per result of the run.
+eight bytes per result of the run. Of very many parts some hundred at a time are merged first, and what comes of them
+is merged again: a list of all their names would be in the footer that every reader reads.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
 
     from storage.atomic import Files
 
-FULL_FILE_ROWS = 20_000
+FULL_FILE_ROWS = 100_000
+MOST_NAMES = 256
+"""Files that one merged file is made of, and names in its footer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,21 @@ def compact(files: Files, run_id: str, *, thorough: bool = True) -> Compaction:
         _delete_leftovers(files, run_id)
         races = settle(files, run_id)
         set_aside.extend(races.set_aside)
-        return _merge(files, run_id, races, set_aside)
+        damaged: list[DamagedPart] = []
+        merged = rows = 0
+        while True:
+            count, written, goes_on = _merge(files, run_id, races, set_aside, damaged)
+            merged, rows = merged + count, rows + written
+            if not goes_on:
+                break
+        # A file that cannot be read is met in every pass.
+        return Compaction(
+            merged=merged,
+            rows=rows,
+            damaged=tuple(dict.fromkeys(damaged)),
+            set_aside=tuple(set_aside),
+            raced=len(races.losers),
+        )
 
 
 def finish_interrupted(files: Files, run_id: str) -> None:
@@ -138,10 +155,12 @@ def _holds_all_of(files: Files, name: str, held: pa.Array[Any]) -> bool:
         return False
 
 
-def _merge(files: Files, run_id: str, races: Races, set_aside: list[DamagedPart]) -> Compaction:
+def _merge(
+    files: Files, run_id: str, races: Races, set_aside: list[DamagedPart], damaged: list[DamagedPart]
+) -> tuple[int, int, bool]:
+    """One pass over the run's files: how many were merged, rows written, and whether there is more to merge now."""
     folder = games_folder(run_id)
-    damaged: list[DamagedPart] = []
-    merged = rows = waiting = 0
+    merged = rows = waiting = unfinished = 0
     batch: dict[str, pa.Table] = {}
     for name in part_names(files, folder):
         try:
@@ -155,16 +174,19 @@ def _merge(files: Files, run_id: str, races: Races, set_aside: list[DamagedPart]
             _sort_out(files, run_id, name, error, set_aside, damaged)
             continue
         waiting += batch[name].num_rows
-        if waiting >= FULL_FILE_ROWS:
+        is_full = waiting >= FULL_FILE_ROWS
+        if is_full or len(batch) >= MOST_NAMES:
             rows += _replace(files, folder, batch)
             merged += len(batch)
+            unfinished += not is_full
             batch, waiting = {}, 0
     if len(batch) > 1 or not races.holding.isdisjoint(batch):
         rows += _replace(files, folder, batch)
         merged += len(batch)
-    return Compaction(
-        merged=merged, rows=rows, damaged=tuple(damaged), set_aside=tuple(set_aside), raced=len(races.losers)
-    )
+        unfinished += 1
+    else:
+        unfinished += len(batch)
+    return merged, rows, unfinished > 1
 
 
 def _sort_out(

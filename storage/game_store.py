@@ -26,6 +26,8 @@ from storage.schemas import EVALUATIONS, GAMES, SCHEMA_OF, Row, to_rows, to_tabl
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from banzuke.outcome import Status
+
 _CONFIRMED_WITHIN_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 0.02
 _HOW_TO_MEND_A_STEP = (
@@ -100,22 +102,59 @@ class GameStore:
         return document
 
     @contextmanager
-    def playing(self, run_id: str) -> Iterator[Holder | None]:
+    def playing(self, run_id: str, mark: str = "") -> Iterator[Holder | None]:
         """Hold the right to play the run while the block lasts; whether there is such a run yet does not matter.
 
         It ends with this process, however that ends: at once in a local store, after a minute and a half
         elsewhere. Nothing waits for it.
 
+        Args:
+            run_id: which run.
+            mark: what :meth:`player` shows of us.
+
         Yields:
-            None if it is ours; otherwise who has it, as far as that is known.
+            None if it is ours; otherwise who has it, or is still at a share of it, as far as that is known.
 
         Raises:
             StorageError: the store cannot be written, or its filesystem knows no locks.
         """
+        with self._holding(layout.play_lock(run_id), mark) as holder:
+            # Asked when ours is there to be seen: see playing_share.
+            yield holder or next(iter(self.sharers(run_id)), None)
+
+    @contextmanager
+    def playing_share(self, run_id: str, share: int, mark: str = "") -> Iterator[Holder | None]:
+        """Hold the right to play one share of the run while the block lasts; otherwise as :meth:`playing`.
+
+        Whoever plays a share for somebody who plays the run takes this first, and then asks for the :meth:`player`:
+        of two who do so at the same moment, at least one sees the other.
+        """
+        with self._holding(layout.share_lock(run_id, share), mark) as holder:
+            yield holder
+
+    def player(self, run_id: str) -> Holder | None:
+        """Who plays the run now, if anybody does."""
         name = layout.play_lock(run_id)
+        held = self._files.held_locks(layout.run_folder(run_id))
+        return self._holder(name) if name.rpartition("/")[2] in held else None
+
+    def is_shared(self, run_id: str, share: int) -> bool:
+        """Whether anybody plays that share of the run now."""
+        held = self._files.held_locks(layout.run_folder(run_id))
+        return layout.share_lock(run_id, share).rpartition("/")[2] in held
+
+    def sharers(self, run_id: str) -> list[Holder]:
+        """Who plays shares of the run now."""
+        folder = layout.run_folder(run_id)
+        return [
+            self._holder(f"{folder}/{name}") for name in self._files.held_locks(folder) if layout.is_share_lock(name)
+        ]
+
+    @contextmanager
+    def _holding(self, name: str, mark: str) -> Iterator[Holder | None]:
         deadline = time.monotonic() + _CONFIRMED_WITHIN_SECONDS
         while True:
-            with self._files.exclusive(name, my_note()) as is_ours:
+            with self._files.exclusive(name, my_note(mark)) as is_ours:
                 holder = None if is_ours else self._holder(name)
                 # Who sweeps a dead holder's lock has it for a moment, and a new holder has not signed at once.
                 if holder is None or not holder.is_unconfirmed or time.monotonic() > deadline:
@@ -188,6 +227,10 @@ class GameStore:
         """Whether there is any file of recorded games, readable or not."""
         return bool(part_names(self._files, layout.games_folder(run_id)))
 
+    def game_files(self, run_id: str) -> tuple[str, ...]:
+        """The plain names of the files of recorded games: while they are the same, so is what is recorded."""
+        return tuple(part_names(self._files, layout.games_folder(run_id)))
+
     def read_plan(self, run_id: str) -> list[PlannedGame]:
         """The planned games, in the plan's order. Raises as :meth:`plan_table` does."""
         return to_rows(self.plan_table(run_id), PlannedGame)
@@ -206,7 +249,8 @@ class GameStore:
     def _plan_step(self, run_id: str, step: int, columns: Sequence[str] | None) -> pa.Table:
         name = layout.plan_file(run_id, step)
         try:
-            with open_part(self._files, name, SCHEMA_OF[PlannedGame]) as part:
+            told = () if columns is None or "run_id" in columns else ("run_id",)
+            with open_part(self._files, name, SCHEMA_OF[PlannedGame], told) as part:
                 return part.read(columns or SCHEMA_OF[PlannedGame].names, run_id=run_id)
         except CorruptPartError as error:
             advice = self._how_to_mend(run_id) if step == 1 else _HOW_TO_MEND_A_STEP
@@ -355,6 +399,8 @@ class GameStore:
         reduce: Callable[[pa.Table], pa.Table] | None = None,
         encoded: Collection[str] = (),
         each_once: bool = True,
+        numbers: range | None = None,
+        status: Status | None = None,
     ) -> Scan:
         """Every recorded attempt of one or several runs, each once, in no promised order.
 
@@ -368,6 +414,8 @@ class GameStore:
             encoded: text columns that are to come dictionary-encoded.
             each_once: False: an attempt may be there twice (see :func:`storage.parts.scan`), and reading is
                 faster.
+            numbers: only games of such numbers are asked for; others may come along.
+            status: only attempts of that status are asked for, likewise.
 
         Raises:
             UnknownRunError: no such run.
@@ -375,7 +423,15 @@ class GameStore:
         several = [run_ids] if isinstance(run_ids, str) else list(dict.fromkeys(run_ids))
         scans = [
             self._scan(
-                layout.games_folder(run_id), GAMES, run_id, columns, reduce, encoded=encoded, each_once=each_once
+                layout.games_folder(run_id),
+                GAMES,
+                run_id,
+                columns,
+                reduce,
+                encoded=encoded,
+                each_once=each_once,
+                numbers=numbers,
+                status=status,
             )
             for run_id in several
         ]
@@ -470,6 +526,8 @@ class GameStore:
         *,
         encoded: Collection[str] = (),
         each_once: bool = True,
+        numbers: range | None = None,
+        status: Status | None = None,
     ) -> Scan:
         scanned = scan(
             self._files,
@@ -480,6 +538,8 @@ class GameStore:
             reduce=reduce,
             encoded=encoded,
             each_once=each_once,
+            numbers=numbers,
+            status=status,
         )
         if scanned.table.num_rows == 0 and not scanned.damaged and not part_names(self._files, folder):
             self._check_known(run_id)

@@ -23,7 +23,9 @@ RACED = "raced"
 """Attempts with a result that lost a race against another attempt at the same game."""
 SPRT = "sprt"
 """What sequential tests keep beside the games; small JSON documents, no dataset."""
-TOP_FOLDERS = (*DATASETS, SPRT, DAMAGED, RACED)
+WATCHED = "watched"
+"""What is remembered of folders of checkpoints that are watched; small JSON documents, no dataset."""
+TOP_FOLDERS = (*DATASETS, SPRT, DAMAGED, RACED, WATCHED)
 
 PARQUET = ".parquet"
 PART_PREFIX = "part-"
@@ -31,6 +33,9 @@ MERGED_PREFIX = "merged-"
 """Merged files sort, and are read, before parts."""
 
 _PLAN_FILE = re.compile(rf"plan(?:-([0-9]{{5,9}}))?{re.escape(PARQUET)}")
+_SHARE_LOCK = re.compile(r"\.share-[0-9]+\.lock")
+WATCH_LOCK = re.compile(r"\.watch-[0-9]+\.lock")
+"""What the plain name of a :func:`watch_lock` looks like."""
 _RUN_ID = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -67,6 +72,26 @@ def compaction_lock(run_id: str) -> str:
 def play_lock(run_id: str) -> str:
     """Held by the invocation that plays the run."""
     return f"{RUNS}/{check_run_id(run_id)}/.playing.lock"
+
+
+def share_lock(run_id: str, share: int) -> str:
+    """Held by whoever plays that share of the run's games."""
+    return f"{RUNS}/{check_run_id(run_id)}/.share-{share:d}.lock"
+
+
+def is_share_lock(name: str) -> bool:
+    """Whether the plain name is that of :func:`share_lock`."""
+    return _SHARE_LOCK.fullmatch(name) is not None
+
+
+def watch_lock(run_id: str, number: int) -> str:
+    """Held by whoever watches the run being played; beside its other locks, and each watcher has a number."""
+    return f"{RUNS}/{check_run_id(run_id)}/.watch-{number:d}.lock"
+
+
+def run_folder(run_id: str) -> str:
+    """Where the run's document and its locks are, and what its players show to watchers (``storage/in_play.py``)."""
+    return f"{RUNS}/{check_run_id(run_id)}"
 
 
 def plan_file(run_id: str, step: int = 1) -> str:
@@ -118,6 +143,35 @@ def decision_document(run_id: str) -> str:
 def skipped_document(run_id: str) -> str:
     """Which pairs the run's sequential test passes over."""
     return f"{SPRT}/{check_run_id(run_id)}/skipped.json"
+
+
+def watched_folder(folder: str) -> str:
+    """What is remembered of a folder of checkpoints, by the name that it has in the catalogue.
+
+    Raises:
+        UnknownRunError: what can name no run can name no folder either.
+    """
+    return f"{WATCHED}/{check_run_id(folder)}"
+
+
+def watching_lock(folder: str) -> str:
+    """Held by whoever looks at the folder."""
+    return f"{watched_folder(folder)}/.watching.lock"
+
+
+def passed_over_document(folder: str) -> str:
+    """The contents that the first look found and passed over."""
+    return f"{watched_folder(folder)}/passed-over.json"
+
+
+def seen_document(folder: str, sha256: str) -> str:
+    """That a content was seen, and what was done about it."""
+    return f"{watched_folder(folder)}/{sha256}.json"
+
+
+def glimpses_document(folder: str, host: str) -> str:
+    """How the folder's files looked to a machine last."""
+    return f"{watched_folder(folder)}/look-{check_run_id(host)}.json"
 
 
 def damaged_name(name: str, number: int = 1) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from banzuke.outcome import Side, Status
-from storage.categories import categories
+from storage.categories import categories, category_codes
+from storage.schemas import GAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,7 +31,8 @@ They can do without ``attempt_id`` where there is no :func:`dead_heats`.
 """
 
 _COLUMNS = (*RANKING_COLUMNS, "game_id", "termination", "winner", "fault", "detail")
-_TRIED = ["game_id", "attempt"]
+_RANKED = ("game_no", "attempt", "started_at", "status")
+_TRIED = ["game_no", "attempt"]
 
 
 def counting_rows(attempts: pa.Table) -> pa.Table:
@@ -75,6 +77,40 @@ def dead_heats(attempts: pa.Table) -> NDArray[np.int64]:
     contested = attempts.select(["game_no", "attempt", "started_at"]).take(rows).append_column("rows", pa.array(rows))
     sizes = contested.group_by(["game_no", "attempt", "started_at"]).aggregate([("rows", "count")])
     return np.unique(sizes["game_no"].to_numpy()[sizes["rows_count"].to_numpy() > 1])
+
+
+def ranked_attempts(store: GameStore, run_id: str, columns: Sequence[str], encoded: Collection[str]) -> Scan:
+    """Every attempt at a game of the run, in no promised order, so that it is clear which of a game's is the first.
+
+    The long texts of ``attempt_id`` are read only of games with :func:`dead_heats`; of other games it is null.
+
+    Args:
+        store: where to read.
+        run_id: which run.
+        columns: which; :data:`RANKING_COLUMNS` but for ``attempt_id`` among them.
+        encoded: those that are texts of few kinds, to come dictionary-encoded.
+    """
+    scanned = store.games(run_id, columns, encoded=encoded, each_once=False)
+    attempts = scanned.table
+    tied = dead_heats(attempts)
+    if not len(tied):
+        return scanned
+    # Wherever these games' rows have gone meanwhile, all of them are found again.
+    alike = store.games(
+        run_id,
+        (*columns, "attempt_id"),
+        reduce=lambda piece: piece.filter(_is_of(piece, tied)),
+        encoded=encoded,
+        each_once=False,
+    ).table
+    _, firsts = np.unique(category_codes(alike["attempt_id"]), return_index=True)
+    others = attempts.filter(pc.invert(_is_of(attempts, tied)))
+    others = others.append_column("attempt_id", pa.nulls(others.num_rows, pa.string()))
+    return replace(scanned, table=pa.concat_tables([others, alike.take(firsts).cast(others.schema)]))
+
+
+def _is_of(attempts: pa.Table, games: NDArray[np.int64]) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked booleans
+    return pc.is_in(attempts["game_no"], value_set=pa.array(games))
 
 
 def says(table: pa.Table, name: str, word: str) -> NDArray[np.bool_]:
@@ -163,7 +199,7 @@ class Ledger:
     @property
     def damaged(self) -> tuple[DamagedPart, ...]:
         """Files that could not be read; what they held is missing."""
-        return self._scan.damaged
+        return self._ranked.damaged
 
     def counting(self) -> pa.Table:
         """One row per game with a result.
@@ -172,9 +208,21 @@ class Ledger:
         """
         return self._counting
 
+    def result_numbers(self) -> NDArray[np.int64]:
+        """``game_no`` of every game with a result; shape (games,)."""
+        return self._counting_numbers
+
+    def void_numbers(self) -> NDArray[np.int64]:
+        """``game_no`` of every game that was tried, needs a result and has none; shape (games,)."""
+        return self._void_numbers
+
     def missing_ids(self) -> list[str]:
         """Planned games that need a counting result and have none, in the plan's order."""
-        return [str(game_id) for game_id in self._missing_ids.to_pylist()]
+        if not len(self._missing):
+            return []
+        plan = self._store.plan_table(self._run_id, ["game_id", "game_no"])
+        is_missing = np.isin(_array(plan["game_no"]), self._missing)
+        return [str(game_id) for game_id in plan["game_id"].filter(pa.array(is_missing)).to_pylist()]
 
     def half_points(self, agent: str) -> NDArray[np.int8]:
         """What every planned game was worth to one agent of two: 0, 1, 2, or -1 without a result; shape (pairs, 2).
@@ -194,20 +242,36 @@ class Ledger:
 
     def has_none_of(self, game_ids: Collection[str]) -> bool:
         """Whether none of these games has a counting result."""
-        return not pc.any(pc.is_in(self._counting["game_id"], value_set=pa.array(list(game_ids), pa.string()))).as_py()
+        plan = self._store.plan_table(self._run_id, ["game_id", "game_no"])
+        asked = plan.filter(pc.is_in(plan["game_id"], value_set=pa.array(list(game_ids), pa.string())))
+        return not np.isin(_array(asked["game_no"]), self._counting_numbers).any()
 
     def attempts(self, game_ids: Collection[str] | None = None) -> dict[str, int]:
         """The highest attempt so far of every game that was tried, or of those among ``game_ids``.
 
         One that lost a race is an attempt too.
         """
-        rows = self._planned(pa.concat_tables([self._attempts.select(_TRIED), self._raced]))
+        # Games first: see _raced.
+        tried = self._store.games(self._run_id, ("game_id", *_TRIED), each_once=False).table
+        rows = self._planned(pa.concat_tables([tried, self._raced]))
         if game_ids is not None:
             asked = pa.array(list(game_ids), pa.string())
             rows = rows.filter(pc.is_in(rows["game_id"], value_set=asked))
         highest = rows.group_by("game_id").aggregate([("attempt", "max")])
         cells: Any = zip(highest["game_id"].to_pylist(), highest["attempt_max"].to_pylist(), strict=True)
         return dict(cells)
+
+    def repeated_attempts(self) -> int:
+        """How many attempts there were beyond the first of every game, by their numbers."""
+        tries = pa.concat_tables([self._ranked_rows.select(_TRIED), self._planned(self._raced).select(_TRIED)])
+        again = (
+            tries.filter(pc.greater(tries["attempt"], pa.scalar(1))).group_by("game_no").aggregate([("attempt", "max")])
+        )
+        return int(_array(again["attempt_max"]).sum()) - again.num_rows
+
+    def still_void(self) -> pa.Table:
+        """One row per game that was tried and has no result, its latest attempt; columns as of :meth:`counting`."""
+        return self._still_void
 
     def last_void(self) -> dict[str, VoidCause]:
         """Why each game that was tried, has no result and needs one has none."""
@@ -220,13 +284,12 @@ class Ledger:
 
     def tallies(self) -> Tallies:
         """How far the run is."""
-        planned, counting, void = len(self._planned_ids), len(self._counting), len(self._still_void)
-        missing = len(self._missing_ids) - void
-        is_forfeit: Any = pc.equal(self._counting["status"], pa.scalar(Status.FORFEIT.value))
+        planned, counting, void = len(self._planned_numbers), len(self._counting_numbers), len(self._void_numbers)
+        missing = len(self._missing) - void
         return Tallies(
             planned=planned,
             counting=counting,
-            forfeits=int(pc.sum(is_forfeit).as_py() or 0),
+            forfeits=int(says(self._counting_ranked, "status", Status.FORFEIT).sum()),
             void=void,
             missing=missing,
             spared=planned - counting - void - missing,
@@ -245,39 +308,61 @@ class Ledger:
         return seen
 
     @cached_property
-    def _planned_ids(self) -> pa.ChunkedArray[Any]:
-        return self._store.plan_table(self._run_id, ["game_id"])["game_id"]
+    def _planned_numbers(self) -> NDArray[np.int64]:
+        return _array(self._store.plan_table(self._run_id, ["game_no"])["game_no"])
 
     @cached_property
-    def _needed_ids(self) -> pa.ChunkedArray[Any]:
+    def _needed_numbers(self) -> NDArray[np.int64]:
         """All of them, or those up to the pair that decided a sequential test."""
         decision = self._store.read_decision(self._run_id)
         if decision is None:
-            return self._planned_ids
-        plan = self._store.plan_table(self._run_id, ["game_id", "pair_no"])
-        return plan.filter(pc.less_equal(plan["pair_no"], pa.scalar(decision["decided_at_pair"])))["game_id"]
+            return self._planned_numbers
+        plan = self._store.plan_table(self._run_id, ["game_no", "pair_no"])
+        is_needed = _array(plan["pair_no"]) <= decision["decided_at_pair"]
+        return np.asarray(_array(plan["game_no"])[is_needed])
 
     @cached_property
-    def _missing_ids(self) -> pa.ChunkedArray[Any]:
-        is_missing = pc.invert(pc.is_in(self._needed_ids, value_set=self._counting["game_id"]))
-        return self._needed_ids.filter(is_missing)
+    def _missing(self) -> NDArray[np.int64]:
+        """Numbers of the games that need a result and have none."""
+        is_missing = ~np.isin(self._needed_numbers, self._counting_numbers)
+        return np.asarray(self._needed_numbers[is_missing])
 
     @cached_property
-    def _scan(self) -> Scan:
-        return self._store.games(self._run_id, _COLUMNS)
+    def _counting_numbers(self) -> NDArray[np.int64]:
+        return _array(self._counting_ranked["game_no"])
+
+    @cached_property
+    def _void_numbers(self) -> NDArray[np.int64]:
+        """Of the games that were tried, need a result and have none."""
+        void = _array(still_void_rows(self._ranked_rows)["game_no"])
+        return np.asarray(void[np.isin(void, self._needed_numbers)])
+
+    @cached_property
+    def _ranked(self) -> Scan:
+        """What tells results and attempts from each other, and no text of each game: there may be millions of them."""
+        return ranked_attempts(self._store, self._run_id, _RANKED, ("status",))
+
+    @cached_property
+    def _ranked_rows(self) -> pa.Table:
+        return self._planned(self._ranked.table)
+
+    @cached_property
+    def _counting_ranked(self) -> pa.Table:
+        return counting_rows(self._ranked_rows)
 
     @cached_property
     def _raced(self) -> pa.Table:
         # Looked at after the games: what has just been moved is then in both, not in neither.
-        _ = self._scan
-        return self._store.raced(self._run_id, _TRIED).table
+        _ = self._ranked
+        return self._store.raced(self._run_id, ("game_id", *_TRIED)).table
 
     @cached_property
     def _attempts(self) -> pa.Table:
-        return self._planned(self._scan.table)
+        return self._planned(self._store.games(self._run_id, _COLUMNS).table)
 
     def _planned(self, rows: pa.Table) -> pa.Table:
-        return rows.filter(pc.is_in(rows["game_id"], value_set=self._planned_ids))
+        is_planned = np.isin(_array(rows["game_no"]), self._planned_numbers)
+        return rows if is_planned.all() else rows.filter(pa.array(is_planned))
 
     @cached_property
     def _counting(self) -> pa.Table:
@@ -285,8 +370,17 @@ class Ledger:
 
     @cached_property
     def _still_void(self) -> pa.Table:
-        void = still_void_rows(self._attempts)
-        return void.filter(pc.is_in(void["game_id"], value_set=self._needed_ids))
+        numbers = self._void_numbers
+        if not len(numbers):
+            return GAMES.empty_table().select(_COLUMNS)
+        found = self._store.games(
+            self._run_id,
+            _COLUMNS,
+            reduce=lambda piece: piece.filter(_is_of(piece, numbers)),
+            each_once=False,
+            status=Status.VOID,
+        ).table
+        return still_void_rows(found)
 
 
 def _array(column: Any) -> NDArray[Any]:  # noqa: ANN401 - pyarrow's types do not know chunked booleans

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-LOCK_NAME = re.compile(r"\.[a-z]+\.lock")
+LOCK_NAME = re.compile(r"\.[a-z]+(-[0-9]+)?\.lock")
 """What the plain name of a lock looks like."""
 
 _MOST_TRIES = 100
@@ -64,6 +64,25 @@ def release(path: Path, descriptor: int) -> None:
         # Not only by closing: a process forked this moment has the descriptor until it executes its program.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds a lock file; what a killed process left is held by nobody.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remove_if_free(path: Path) -> None:
@@ -115,6 +134,8 @@ class Holder:
     host: str | None
     since: datetime | None
     """UTC."""
+    mark: str = ""
+    """What it has written for others of its kind."""
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -134,9 +155,11 @@ class Holder:
         )
 
 
-def my_note() -> dict[str, Any]:
+def my_note(mark: str = "") -> dict[str, Any]:
     """What this process writes into a lock that people may look at."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    return {**note, "mark": mark} if mark else note
 
 
 def read_note(text: bytes) -> Holder:
@@ -151,6 +174,7 @@ def read_note(text: bytes) -> Holder:
         pid=pid if isinstance(pid, int) and not isinstance(pid, bool) and pid > 0 else None,
         host=host if isinstance(host, str) and host.isprintable() and 0 < len(host) <= 255 else None,
         since=_moment(said.get("since")),
+        mark=str(said.get("mark", "")),
     )
 
 

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 MERGED_PARTS_KEY = b"banzuke.merged_parts"
 """Parquet key-value metadata of a merged file: the names of the files it was made of, as a JSON list."""
+ONE_RESULT_EACH_KEY = b"banzuke.one_result_each"
+"""Likewise: no game has two results in the file, and no attempt two rows. Looked at when it was written."""
 
-_ROWS_PER_GROUP = 5_000
+_ROWS_PER_GROUP = 20_000
 _FEW_ROWS = 100
 _MOST_PASSES = 100
 _READERS = 2
@@ -85,10 +87,28 @@ def to_parquet(table: pa.Table, *, merged_from: Sequence[str] = ()) -> bytes:
         write_statistics=not small,
         write_page_checksum=True,
     ) as writer:
-        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+        for stretch in _stretches(table) if merged_from else [table]:
+            writer.write_table(stretch, row_group_size=_ROWS_PER_GROUP)
         if merged_from:
             writer.add_key_value_metadata({MERGED_PARTS_KEY.decode(): json.dumps(list(merged_from))})
+            if _has_one_result_each(table):
+                writer.add_key_value_metadata({ONE_RESULT_EACH_KEY.decode(): "true"})
     return sink.getvalue().to_pybytes()
+
+
+def _stretches(attempts: pa.Table) -> list[pa.Table]:
+    """Void attempts apart from all others: hardly any question is about both, and void ones are few."""
+    is_void = pc.equal(attempts["status"], pa.scalar(Status.VOID.value))
+    parts = [attempts.filter(pc.invert(is_void)), attempts.filter(is_void)]
+    return [part for part in parts if part.num_rows] or [attempts]
+
+
+def _has_one_result_each(attempts: pa.Table) -> bool:
+    results = attempts.filter(pc.not_equal(attempts["status"], pa.scalar(Status.VOID.value)))
+    return all(
+        pc.count_distinct(rows[name]).as_py() == rows.num_rows
+        for rows, name in ((results, "game_no"), (attempts, "attempt_id"))
+    )
 
 
 def part_name(table: pa.Table) -> str:
@@ -128,6 +148,8 @@ def scan(
     reduce: Callable[[pa.Table], pa.Table] | None = None,
     encoded: Collection[str] = (),
     each_once: bool = True,
+    numbers: range | None = None,
+    status: Status | None = None,
 ) -> Scan:
     """Every row of the folder's files, each attempt once, whatever others do there meanwhile.
 
@@ -147,6 +169,9 @@ def scan(
         encoded: text columns that are to come dictionary-encoded, every distinct text of a file held once.
         each_once: False: an attempt may be there twice, read from a part and from the file it was merged
             into; then the long texts of ``attempt_id`` are not read.
+        numbers: only rows with such a ``game_no`` are asked for, so that stretches of a file which hold none need not
+            be read; further ones may come along.
+        status: only rows of that status are asked for, likewise.
 
     Raises:
         StorageError: the folder or a file cannot be read at all.
@@ -155,13 +180,17 @@ def scan(
     unknown = [name for name in wanted if name not in schema.names]
     if unknown:
         raise StorageError(f"no such column: {', '.join(unknown)}")
+    # Of what is only looked at, a text of every row would be made.
+    told = {*encoded} if "run_id" in wanted else {*encoded, "run_id"}
     tables: dict[str, pa.Table] = {}
     damaged: dict[str, DamagedPart] = {}
 
     def read(name: str) -> None:
         try:
-            with open_part(files, f"{folder}/{name}", schema, encoded) as part:
-                tables[name] = part.read(wanted, run_id=run_id, reduce=reduce, each_once=each_once)
+            with open_part(files, f"{folder}/{name}", schema, told) as part:
+                tables[name] = part.read(
+                    wanted, run_id=run_id, reduce=reduce, each_once=each_once, numbers=numbers, status=status
+                )
         except FileNotFoundError:
             return
         except CorruptPartError as error:
@@ -280,6 +309,15 @@ class PartFile:
             raise CorruptPartError("its list of merged parts is no list of names")
         return tuple(names)
 
+    @property
+    def has_one_result_each(self) -> bool:
+        """Whether it is known that no game has two results in it, and no attempt two rows."""
+        return self.rows <= 1 or ONE_RESULT_EACH_KEY in (self._file.metadata.metadata or {})
+
+    def spans(self) -> list[tuple[int, int] | None]:
+        """The least and greatest ``game_no`` of every stretch of the file, by its footer; None where that is silent."""
+        return [self._span(group) for group in range(self._file.num_row_groups)]
+
     def check(self, run_id: str) -> None:
         """Read everything.
 
@@ -298,6 +336,12 @@ class PartFile:
         """Which attempts it holds."""
         return self._file.read(columns=["attempt_id"])["attempt_id"]
 
+    def game_numbers(self, groups: Sequence[int]) -> NDArray[np.int64]:
+        """``game_no`` of every row of these stretches, void or not."""
+        rows = self._file.read_row_groups(list(groups), columns=["game_no"], use_threads=False)
+        numbers: NDArray[np.int64] = rows["game_no"].to_numpy()
+        return numbers
+
     def result_numbers(self) -> NDArray[np.int64]:
         """``game_no`` of every row that is not void; of nothing else in the file is anything read."""
         rows = self._file.read(columns=["game_no", "status"], use_threads=False)
@@ -312,13 +356,15 @@ class PartFile:
         run_id: str,
         reduce: Callable[[pa.Table], pa.Table] | None = None,
         each_once: bool = True,
+        numbers: range | None = None,
+        status: Status | None = None,
     ) -> pa.Table:
         """The columns asked for, as :func:`scan` wants them."""
         kept = {*columns, "run_id", "attempt_id"} if each_once else {*columns, "run_id"}
         needed = [name for name in self._schema.names if name in kept]
-        groups = range(self._file.num_row_groups)
+        groups = [group for group in range(self._file.num_row_groups) if self._may_hold(group, numbers, status)]
         # Wide rows, and columns that will be reduced, some thousand at a time; the few narrow ones that rate at once.
-        is_narrow = reduce is None and len(needed) < len(self._schema)
+        is_narrow = reduce is None and numbers is None and status is None and len(needed) < len(self._schema)
         read = (
             [self._file.read(columns=needed, use_threads=False)]
             if is_narrow
@@ -331,6 +377,24 @@ class PartFile:
             _check_words(piece, self._schema)
             pieces.append(_reduced(piece, columns, reduce, each_once=each_once))
         return pa.concat_tables(pieces) if pieces else _nothing(self._schema, columns, reduce, each_once=each_once)
+
+    def _may_hold(self, group: int, numbers: range | None, status: Status | None) -> bool:
+        """Whether a stretch of the file can have such rows, as its footer has it."""
+        span = None if numbers is None else self._span(group)
+        words = None if status is None else self._ends(group, "status")
+        return (numbers is None or span is None or (span[0] < numbers.stop and span[1] >= numbers.start)) and (
+            status is None or words is None or words[0] <= status.value <= words[1]
+        )
+
+    def _span(self, group: int) -> tuple[int, int] | None:
+        return self._ends(group, "game_no")
+
+    def _ends(self, group: int, name: str) -> tuple[Any, Any] | None:
+        """The least and greatest value of a column there; None where the footer is silent."""
+        footer = self._file.metadata.row_group(group)
+        leaves = map(footer.column, range(footer.num_columns))
+        known = next((leaf.statistics for leaf in leaves if leaf.path_in_schema == name), None)
+        return None if known is None or not known.has_min_max else (known.min, known.max)
 
     def _checked(self, read: pa.Table, names: Sequence[str]) -> pa.Table:
         target = pa.schema([self._schema.field(name) for name in names])

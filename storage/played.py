@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status, Termination
 from storage.categories import categories
+from storage.counting import (
+    AgentNumbering,
+    by_number,
+    give_back_memory,
+    joined_runs,
+    numbered_attempts,
+    run_games,
+    void_games,
+)
 from storage.ledger import counting_rows, says
-from storage.queries import AgentNumbering, numbered_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
+    from storage.counting import CountingGames, RunGames
     from storage.game_store import GameStore
+    from storage.parts import Scan
+
+    FaultyAttempts: TypeAlias = pa.Table | None
 
 _LAST_PLIES = 8
 """So many plies from its end are looked at for the last evaluation of a void game."""
@@ -47,7 +61,6 @@ class FaultyGames:
 class Circumstances:
     """What tells whether two games can be the same game twice; shapes (games,)."""
 
-    game_no: NDArray[np.int64]
     seed: NDArray[np.int64]
     ending: NDArray[np.int64]
     """Equal for games with the same length, winner and termination: others need not be compared move by move."""
@@ -57,17 +70,13 @@ class Circumstances:
 class PlayedGames:
     """Every game with a result, by run and number; shapes (games,)."""
 
+    counting: CountingGames
+    """The same games, entry for entry."""
     agents: tuple[Agent, ...]
     openings: tuple[str, ...]
-    run: NDArray[np.int32]
-    """Index into the runs that were asked for."""
-    pair: NDArray[np.int64]
-    """Equal for the games of a pair, different across pairs and runs."""
     first: NDArray[np.int32]
     """Index into ``agents``."""
     second: NDArray[np.int32]
-    first_score: NDArray[np.float64]
-    """1 for a win of ``first``, 0.5 for a draw, 0."""
     opening: NDArray[np.int32]
     """Index into ``openings``."""
     is_time_forfeit: NDArray[np.bool_]
@@ -90,27 +99,22 @@ def played_games(store: GameStore, run_ids: Iterable[str]) -> PlayedGames:
     chosen = list(dict.fromkeys(run_ids))
     numbering, openings, terminations = AgentNumbering(), _Words(), _Words()
     reader = _Reader(store, numbering, openings, terminations, is_comparing=len(chosen) > 1)
-    runs = [reader.read(run_id) for run_id in chosen]
-    if not runs:
-        raise UnknownRunError("no run was named")
+    runs = reader.read_all(chosen)
+    # Taken out one after the other: both as they were read and joined they are half a gibibyte for ten million games.
+    counting = joined_runs([run.counting.pop() for run in runs], numbering)
     columns = {name: np.concatenate([run.columns.pop(name) for run in runs]) for name in list(runs[0].columns)}
-    sizes = [run.games for run in runs]
-    pairs_before = np.cumsum([0, *(run.pairs for run in runs)])[:-1]
+    give_back_memory()
     return PlayedGames(
+        counting=counting,
         agents=numbering.met(),
         openings=tuple(openings.numbers),
-        run=np.repeat(np.arange(len(runs), dtype=np.int32), sizes),
-        pair=columns["pair_no"] + np.repeat(pairs_before, sizes) if len(runs) > 1 else columns["pair_no"],
         first=columns["first"],
         second=columns["second"],
-        first_score=0.5 * columns["winner"],
         opening=columns["opening_id"],
         is_time_forfeit=columns["termination"] == terminations.numbers.get(Termination.TIME_FORFEIT.value, -1),
         circumstances=Circumstances(
-            game_no=columns["game_no"],
             seed=columns["seed"],
-            ending=3 * (len(terminations.numbers) * columns["plies"].astype(np.int64) + columns["termination"])
-            + columns["winner"],
+            ending=3 * (len(terminations.numbers) * columns["plies"] + columns["termination"]) + columns["winner"],
         )
         if len(runs) > 1
         else None,
@@ -137,10 +141,9 @@ class _Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunColumns:
+    counting: list[RunGames]
+    """One, until it is taken."""
     columns: dict[str, NDArray[Any]]
-    games: int
-    pairs: int
-    """More than the greatest number of a pair."""
     attempts: NDArray[np.int64]
     faulty: FaultyGames
 
@@ -154,44 +157,63 @@ class _Reader:
     _: KW_ONLY
     is_comparing: bool
 
-    def read(self, run_id: str) -> _RunColumns:
-        """The counting games of one run in the order of their numbers."""
+    def read_all(self, run_ids: list[str]) -> list[_RunColumns]:
+        """The counting games of the runs, each in the order of their numbers."""
+        found: list[_RunColumns] = []
+        with ThreadPoolExecutor(1) as reader:
+            coming: deque[Future[tuple[Scan, FaultyAttempts]]] = deque()
+            for run_id in run_ids:
+                # One run is decoded while the one before it is numbered; more of them would not fit into memory.
+                coming.append(reader.submit(self._read, run_id))
+                if len(coming) > 1:
+                    found.append(self._numbered(coming.popleft()))
+            found.extend(self._numbered(coming.popleft()) for _ in range(len(coming)))
+        return found
+
+    def _read(self, run_id: str) -> tuple[Scan, FaultyAttempts]:
         further = ("plies", "seed") if self.is_comparing else ()
+        texts = ("opening_id", "termination")
+        scanned = numbered_attempts(self.store, run_id, (*further, *texts), texts)
+        is_faultless = not _is_failure(scanned.table).any()
+        return scanned, None if is_faultless else _faulty_attempts(self.store, run_id)
+
+    def _numbered(self, read: Future[tuple[Scan, FaultyAttempts]]) -> _RunColumns:
+        scanned, faulty = read.result()
+        damaged = scanned.damaged
+        attempts = self.numbering.numbered(scanned.table)
+        del read, scanned
         texts = {"opening_id": self.openings, "termination": self.terminations}
-        scanned = numbered_attempts(self.store, run_id, (*further, *texts), tuple(texts)).table
-        attempts = self.numbering.numbered(scanned)
         for name, words in texts.items():
             attempts = attempts.drop_columns([name]).append_column(name, pa.array(words.number(attempts[name])))
-        sides = [attempts[side].to_numpy() for side in Side]
-        rows = counting_rows(attempts)
-        numbers = rows["game_no"].to_numpy()
-        if np.any(numbers[1:] < numbers[:-1]):
-            rows = rows.take(np.argsort(numbers, kind="stable"))
-        names = ("pair_no", *Side, *texts, *further, *(("game_no",) if self.is_comparing else ()))
+        many = len(self.numbering.met())
+        tried = sum((np.bincount(attempts[side].to_numpy(), minlength=many) for side in Side), np.zeros(many, np.int64))
+        void = void_games(attempts)
+        rows = by_number(counting_rows(attempts))
+        # See storage.counting.
+        del attempts
+        names = (*Side, *texts, *(("plies", "seed") if self.is_comparing else ()))
         columns = {str(name): rows[name].to_numpy() for name in names}
         won, lost = (says(rows, "winner", side).astype(np.int8) for side in Side)
-        columns["winner"] = 1 + won - lost
-        many = len(self.numbering.met())
         return _RunColumns(
-            columns=columns,
-            games=rows.num_rows,
-            pairs=1 + int(columns["pair_no"].max(initial=-1)),
-            attempts=sum((np.bincount(side, minlength=many) for side in sides), np.zeros(many, dtype=np.int64)),
-            faulty=_faulty_games(self.store, run_id, self.numbering)
-            if _is_failure(attempts).any()
-            else _NO_FAULTY_GAMES,
+            counting=[run_games(rows, void, damaged)],
+            columns={**columns, "winner": 1 + won - lost} if self.is_comparing else columns,
+            attempts=tried,
+            faulty=_NO_FAULTY_GAMES if faulty is None else _faulty_games(faulty, self.numbering),
         )
 
 
 _NO_FAULTY_GAMES = FaultyGames(agent=np.empty(0, dtype=np.int64), eval_cp=np.empty(0))
 
 
-def _faulty_games(store: GameStore, run_id: str, numbering: AgentNumbering) -> FaultyGames:
+def _faulty_attempts(store: GameStore, run_id: str) -> pa.Table:
     names = ("game_no", "attempt", "started_at", "status", "fault", "evals")
     agents = [f"{side}_agent{suffix}" for side in Side for suffix in ("", "_id")]
-    attempts = store.games(
-        run_id, (*names, *agents), reduce=_with_last_evals, encoded=("status", "fault", *agents)
+    return store.games(
+        run_id, (*names, *agents), reduce=_with_last_evals, encoded=("status", "fault", *agents), status=Status.VOID
     ).table
+
+
+def _faulty_games(attempts: pa.Table, numbering: AgentNumbering) -> FaultyGames:
     rows = numbering.numbered(attempts.filter(pa.array(_is_failure(attempts))))
     rows = rows.sort_by([("attempt", "descending"), ("started_at", "descending")])
     agent = np.where(says(rows, "fault", Side.FIRST), rows[Side.FIRST].to_numpy(), rows[Side.SECOND].to_numpy())

@@ -1,424 +1,432 @@
-"""What ratings need to know of the stored games, as columns of numbers."""
+"""The games of a store as tables to ask questions of, in SQL or as data frames.
+
+::
+
+    from storage.queries import connect
+    connect("banzuke-store").sql("select termination, count(*) from results group by all")
+
+Nothing is copied: a view is a question to the Parquet files, of which only the columns and the stretches are read that
+the answer needs. ``docs/datasets.md`` has every view and column.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import os
+import tempfile
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from banzuke.errors import UnknownRunError
-from banzuke.outcome import Side, Status
-from storage.categories import categories, category_codes, with_categories
-from storage.ledger import RANKING_COLUMNS, counting_rows, dead_heats, says, still_void_rows
+from banzuke.errors import SpecError, StorageError, UnknownRunError
+from storage import layout
+from storage.atomic import open_files
+from storage.parts import part_names
+from storage.repeats import MergedMeanwhileError, recorded_files, repeated_games
+from storage.schemas import AGENTS, EVALUATIONS, GAMES, PLAN, STANDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
+    import numpy as np
+    import pandas as pd
+    import polars as pl
     from numpy.typing import NDArray
 
-    from storage.game_store import GameStore
-    from storage.parts import DamagedPart, Scan
+    from storage.atomic import Files
+    from storage.repeats import RecordedFile, Repeated
 
-_AGENTS = ("first_agent", "first_agent_id", "second_agent", "second_agent_id")
-_NUMBERED = ("game_no", "pair_no", "attempt", "started_at", "status", "winner", "fault", *_AGENTS)
-"""What says who played whom with which result. Texts of few kinds: ids of games, pairs and attempts are not read."""
-_FEW_KINDS = ("status", "winner", "fault", *_AGENTS)
+Answer = TypeVar("Answer")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoidGames:
-    """Games that were tried and have no result, one entry each; shapes (void games,)."""
-
-    first: NDArray[np.int64]
-    """Index of the agent that has the move at the start position."""
-    second: NDArray[np.int64]
-    pair: NDArray[np.int64]
-    """As in :class:`CountingGames`."""
-    first_score: NDArray[np.float64]
-    """What counting the latest attempt as a loss of the side at fault would give: 0, 1, or NaN where neither
-    side was at fault."""
+_MEMORY = "1GiB"
+"""What DuckDB may hold; sorts and groups of more go through a temporary folder."""
+_MOST_TRIES = 20
+"""To catch the store between two compactions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CountingGames:
-    """Every game with a result, in the order of the runs and their game numbers; shapes (games,)."""
+class View:
+    """A table that is made of others."""
 
-    agents: tuple[str, ...]
-    """Names, sorted. The same name with another content is another agent."""
-    agent_ids: tuple[str, ...]
-    """Content hashes, beside ``agents``."""
-    void_attempts: NDArray[np.int64]
-    """Per agent: void attempts it was at fault for; shape (agents,)."""
-    first: NDArray[np.int64]
-    """Index of the agent that has the move at the start position."""
-    second: NDArray[np.int64]
-    first_score: NDArray[np.float64]
-    """1 for a win of ``first``, 0.5 for a draw, 0."""
-    is_forfeit: NDArray[np.bool_]
-    """Whether the loser lost by its own play."""
-    pair: NDArray[np.int64]
-    """Equal for the games of a pair, different across pairs and runs."""
-    run: NDArray[np.int32]
-    """Index of the run among those that were asked for."""
-    game_no: NDArray[np.int64]
-    """The game's number within its run."""
-    void: VoidGames
-    damaged: tuple[DamagedPart, ...]
-    """Files that could not be read; their games are left out."""
+    about: str
+    columns: Mapping[str, str]
+    """Name and meaning of those that it does not take over from another."""
+    sql: str
 
 
-def counting_games(store: GameStore, run_ids: Iterable[str]) -> CountingGames:
-    """The counting games of the runs, and the void ones with their faults.
+DATASETS: Mapping[str, tuple[str, pa.Schema]] = {
+    "games": (layout.GAMES, GAMES),
+    "plans": (layout.PLANS, PLAN),
+    "agents": (layout.AGENTS, AGENTS),
+    "evaluations": (layout.EVALUATIONS, EVALUATIONS),
+    "standings": (layout.STANDINGS, STANDINGS),
+}
+"""By the name of the view that is the dataset itself: its folder and columns."""
+
+VIEWS: Mapping[str, View] = {
+    "results": View(
+        about="One row per game with a result: the row of `games` that counts, with all its columns.",
+        columns={"first_score": "1 for a win of the first agent, 0.5 for a draw, 0."},
+        sql="""
+            select *, case winner when 'first' then 1.0 when 'second' then 0.0 else 0.5 end as first_score
+            from counting
+        """,
+    ),
+    "voids": View(
+        about="One row per attempt without a result: who was at fault, and what for.",
+        columns={"culprit": "Name of the agent at fault; null where it was none."},
+        sql="""
+            select *, case fault when 'first' then first_agent when 'second' then second_agent end as culprit
+            from games where status = 'void'
+        """,
+    ),
+    "seats": View(
+        about="Two rows per game with a result, one from the point of view of each agent.",
+        columns={
+            "side": "`first` or `second`.",
+            "agent": "Whose row it is.",
+            "agent_id": "Its content hash.",
+            "opponent": "Who sat opposite.",
+            "opponent_id": "Its content hash.",
+            "score": "1 for a win of the agent, 0.5 for a draw, 0.",
+            "time_ms": "The agent's thinking time, summed.",
+            "max_move_ms": "Its longest move.",
+        },
+        sql="""
+            select run_id, game_id, pair_id, game_no, pair_no, encounter, opening_id, status, termination, plies,
+                started_at, host, 'first' as side, first_agent as agent, first_agent_id as agent_id,
+                second_agent as opponent, second_agent_id as opponent_id, first_score as score,
+                first_time_ms as time_ms, first_max_move_ms as max_move_ms
+            from results
+            union all
+            select run_id, game_id, pair_id, game_no, pair_no, encounter, opening_id, status, termination, plies,
+                started_at, host, 'second', second_agent, second_agent_id, first_agent, first_agent_id,
+                1 - first_score, second_time_ms, second_max_move_ms
+            from results
+        """,
+    ),
+    "pairs": View(
+        about="One row per pair of games with both results: the unit of the pentanomial.",
+        columns={
+            "agent": "The one of the two whose name comes first.",
+            "opponent": "The other one.",
+            "points": "Of the agent in both games: 0, 0.5, 1, 1.5 or 2.",
+            "plies": "Of both games together.",
+        },
+        sql="""
+            select run_id, pair_id, pair_no, encounter, any_value(opening_id) as opening_id,
+                min(agent) as agent, max(agent) as opponent,
+                sum(score) filter (agent < opponent) as points, sum(plies) // 2 as plies
+            from seats group by run_id, pair_id, pair_no, encounter having count(*) = 4
+        """,
+    ),
+    "encounters": View(
+        about="One row per run and ordered pair of agents: what the agent did against the opponent.",
+        columns={
+            "agent": "Whose row it is.",
+            "opponent": "Who sat opposite.",
+            "games": "With a result.",
+            "wins": "Of the agent.",
+            "draws": "Drawn games.",
+            "losses": "Of the agent.",
+            "score": "Points per game, 0 to 1.",
+            "score_as_first": "Likewise, of the games in which it had the first move; null for none.",
+            "score_as_second": "Likewise, of the others.",
+            "forfeits": "Games that ended by a forfeit of either side.",
+            "plies": "Mean length of the games.",
+        },
+        sql="""
+            select run_id, agent, opponent, count(*) as games, count_if(score = 1) as wins,
+                count_if(score = 0.5) as draws, count_if(score = 0) as losses, avg(score) as score,
+                avg(score) filter (side = 'first') as score_as_first,
+                avg(score) filter (side = 'second') as score_as_second,
+                count_if(status = 'forfeit') as forfeits, avg(plies) as plies
+            from seats group by run_id, agent, opponent
+        """,
+    ),
+    "openings": View(
+        about="One row per run and opening: how often it was played, and whom it favours.",
+        columns={
+            "opening_id": "Which line of the book.",
+            "games": "With a result.",
+            "first_score": "Points per game of whoever has the first move, 0 to 1.",
+            "draws": "Drawn games.",
+            "pairs": "Pairs with both results.",
+            "one_sided": "Of them, those in which the same side of the board won both games: the opening decided.",
+            "plies": "Mean length of the games.",
+        },
+        sql="""
+            with twins as (
+                select run_id, pair_no, any_value(opening_id) as opening_id,
+                    count(*) = 2 and min(first_score) = max(first_score) and min(first_score) <> 0.5 as is_one_sided,
+                    count(*) = 2 as is_whole
+                from results group by run_id, pair_no
+            ), decided as (
+                select run_id, opening_id, count_if(is_whole) as pairs, count_if(is_one_sided) as one_sided
+                from twins group by run_id, opening_id
+            ), played as (
+                select run_id, opening_id, count(*) as games, avg(first_score) as first_score,
+                    count_if(first_score = 0.5) as draws, avg(plies) as plies
+                from results group by run_id, opening_id
+            )
+            select run_id, opening_id, games, first_score, draws, pairs, one_sided, plies
+            from played join decided using (run_id, opening_id)
+        """,
+    ),
+    "moves": View(
+        about="One row per move of a game with a result.",
+        columns={
+            "ply": "From 1.",
+            "side": "Who made it: `first` or `second`.",
+            "agent": "That agent's name.",
+            "move": "In USI.",
+            "time_ms": "Wall time; 0 for moves of the book.",
+            "eval_cp": "The mover's own score in centipawns; null where it reports none.",
+            "is_book": "Whether it came from the opening book.",
+        },
+        sql="""
+            select run_id, game_id, game_no, ply,
+                case ply % 2 when 1 then 'first' else 'second' end as side,
+                case ply % 2 when 1 then first_agent else second_agent end as agent,
+                move, time_ms, eval_cp, ply <= opening_plies as is_book
+            from (
+                select run_id, game_id, game_no, first_agent, second_agent, opening_plies,
+                    unnest(range(1, len(moves) + 1)) as ply, unnest(moves) as move,
+                    unnest(move_times_ms) as time_ms, unnest(evals) as eval_cp
+                from results where len(moves) > 0
+            )
+        """,
+    ),
+}
+"""In the order in which they are made of each other."""
+
+
+def connect(store: str, run_ids: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+    """A database in memory whose views are the datasets and :data:`VIEWS`.
+
+    What was recorded later is not in it: it holds the files that there are now.
+
+    Args:
+        store: local path or fsspec URL.
+        run_ids: which runs, or shell patterns of their ids; none for all. What is left out is not even opened.
 
     Raises:
-        UnknownRunError: no such run.
+        UnknownRunError: there is no such run, or none at all.
         StorageError: the store cannot be read.
     """
-    numbering = AgentNumbering()
-    runs = [_read_run(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
-    if not runs:
-        raise UnknownRunError("no run was named")
-    # Arrow would keep what reading took, half a gibibyte for ten million games, beside what rating takes.
-    pa.default_memory_pool().release_unused()
-    agents = numbering.agents()
-    places = numbering.places()
-    games = _joined([run.games for run in runs], runs)
-    void = _joined([run.void for run in runs], runs)
-    at_fault = places[np.concatenate([run.at_fault for run in runs])]
-    return CountingGames(
-        agents=tuple(agent for agent, _ in agents),
-        agent_ids=tuple(agent_id for _, agent_id in agents),
-        void_attempts=np.bincount(at_fault, minlength=len(agents)).astype(np.int64),
-        first=places[games.first],
-        second=places[games.second],
-        first_score=games.first_score,
-        is_forfeit=games.is_forfeit,
-        pair=games.pair,
-        run=np.repeat(np.arange(len(runs), dtype=np.int32), [len(run.games.pair) for run in runs]),
-        game_no=games.game_no,
-        void=VoidGames(
-            first=places[void.first], second=places[void.second], pair=void.pair, first_score=void.first_score
-        ),
-        damaged=tuple(part for run in runs for part in run.damaged),
-    )
+    for _ in range(_MOST_TRIES):
+        with suppress(MergedMeanwhileError):
+            return _connected(store, [run_ids] if isinstance(run_ids, str) else run_ids)
+    raise StorageError(f"{store} is being compacted again and again; try later")
 
 
-class AgentNumbering:
-    """Numbers agents (name and content) as they are met; :meth:`places` maps them to their sorted order."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[str, str], int] = {}
-
-    def number(self, table: pa.Table, side: str) -> NDArray[np.int32]:
-        """Numbers of the side's agents, shape (rows,)."""
-        names, distinct_names = categories(table[f"{side}_agent"])
-        contents, distinct_contents = categories(table[f"{side}_agent_id"])
-        kinds = max(len(distinct_contents), 1)
-        met, where = _distinct(names.astype(np.int64) * kinds + contents)
-        numbers = [
-            self._numbers.setdefault((distinct_names[name], distinct_contents[content]), len(self._numbers))
-            for name, content in zip(*np.divmod(met, kinds), strict=True)
-        ]
-        numbered: NDArray[np.int32] = np.array(numbers, dtype=np.int32)[where]
-        return numbered
-
-    def numbered(self, table: pa.Table) -> pa.Table:
-        """The table with numbers, ``first`` and ``second``, for the sides' agents."""
-        for side in Side:
-            number = pa.array(self.number(table, side))
-            table = table.drop_columns([f"{side}_agent", f"{side}_agent_id"]).append_column(side, number)
-        return table
-
-    def met(self) -> tuple[tuple[str, str], ...]:
-        """Names and contents by number."""
-        return tuple(self._numbers)
-
-    def agents(self) -> list[tuple[str, str]]:
-        """Names and contents, sorted."""
-        return sorted(self._numbers)
-
-    def places(self) -> NDArray[np.int64]:
-        """By number: the place among the sorted ones."""
-        ranked = {agent: place for place, agent in enumerate(self.agents())}
-        return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
+def _connected(store: str, run_ids: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    files = open_files(store)
+    chosen = _chosen(store, files.folders(layout.RUNS), run_ids)
+    recorded = recorded_files(files, chosen)
+    repeated = repeated_games(files, recorded)
+    database = duckdb.connect(":memory:", config=_settings())
+    try:
+        _add_games(database, files, recorded, repeated)
+        for name, (folder, schema) in DATASETS.items():
+            if name != "games":
+                _add_dataset(database, name, _places(files, folder, chosen), schema)
+        for name, view in VIEWS.items():
+            database.execute(f"create view {name} as {view.sql}")
+    except duckdb.Error as error:
+        database.close()
+        raise _fault(store, error) from error
+    return database
 
 
-def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
-    """The keys that occur, ascending, and the index of each row's among them; keys are not negative."""
-    if not len(keys) or keys.max() > len(keys):
-        return np.unique(keys, return_inverse=True)
-    # Where keys are few, counting is many times faster than sorting.
-    met = np.flatnonzero(np.bincount(keys))
-    place = np.zeros(met[-1] + 1, dtype=np.int32)
-    place[met] = np.arange(len(met))
-    return met, place[keys]
+def _chosen(store: str, known: Sequence[str], run_ids: Sequence[str]) -> list[str]:
+    if not known:
+        raise UnknownRunError(f"there is no run in {store}")
+    for wanted in run_ids:
+        if not any(fnmatchcase(run_id, wanted) for run_id in known):
+            raise UnknownRunError(f"no run in {store} is called {wanted}")
+    return [run_id for run_id in known if not run_ids or any(fnmatchcase(run_id, wanted) for wanted in run_ids)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """Games in the order of their numbers; agents as they were numbered. Shapes (games,)."""
-
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
-    game_no: NDArray[np.int64]
-    pair: NDArray[np.int64]
-    first_score: NDArray[np.float64]
-    is_forfeit: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RunGames:
-    games: _Rows
-    void: _Rows
-    at_fault: NDArray[np.int32]
-    damaged: tuple[DamagedPart, ...]
+def _fault(what: str, error: duckdb.Error) -> StorageError | SpecError:
+    """The error as one of ours: of who asks, of a compaction in between, or of the store."""
+    said = f"{what}: {' '.join(str(error).split())}"
+    if isinstance(error, duckdb.IOException):
+        return MergedMeanwhileError(said)
+    # A file that is no Parquet is "invalid input", too; nothing that can be asked is.
+    is_ours = isinstance(error, duckdb.InvalidInputException)
+    is_theirs = isinstance(error, duckdb.ProgrammingError | duckdb.DataError) and not is_ours
+    return SpecError(said) if is_theirs else StorageError(said)
 
 
-def _read_run(store: GameStore, run_id: str, numbering: AgentNumbering) -> _RunGames:
-    scanned = numbered_attempts(store, run_id)
-    attempts = numbering.numbered(scanned.table)
-    is_void = says(attempts, "status", Status.VOID)
-    return _RunGames(
-        games=_rows(counting_rows(attempts), _score_by_winner),
-        void=_rows(still_void_rows(attempts), _score_by_fault),
-        at_fault=np.concatenate([attempts[side].to_numpy()[is_void & says(attempts, "fault", side)] for side in Side]),
-        damaged=scanned.damaged,
-    )
+def _settings() -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "preserve_insertion_order": False,
+        "memory_limit": _MEMORY,
+        # Where what does not fit goes; by default that would be the folder that the user is in.
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"banzuke-{os.getpid()}"),
+    }
 
 
-def numbered_attempts(store: GameStore, run_id: str, further: Collection[str] = (), few: Collection[str] = ()) -> Scan:
-    """Every attempt at a game of the run with what says who played whom with which result, in no promised order.
+def _add_games(
+    database: duckdb.DuckDBPyConnection,
+    files: Files,
+    recorded: Sequence[RecordedFile],
+    repeated: Sequence[Repeated],
+) -> None:
+    """The dataset ``games``, every attempt once, and ``counting``, its rows that count."""
+    places = [files.place(file.name) for file in recorded]
+    # Every file has the columns of the contract; one of a later version may have more of them.
+    by_name = any(file.has_further_columns for file in recorded)
+    if not repeated:
+        _add_parquet(database, "games", places, GAMES, with_further_columns=by_name)
+        database.execute("create view counting as select * from games where status <> 'void'")
+        return
+    database.read_parquet(places, filename=True, file_row_number=True, union_by_name=by_name).create_view("recorded")
+    for name in ("copies", "beaten"):
+        database.execute(f"create table {name} (filename varchar, file_row_number bigint)")
+    for run in repeated:
+        _add_superfluous(database, [files.place(name) for name in run.names], run.numbers)
+    rows = "select * exclude (filename, file_row_number) from recorded anti join"
+    database.execute(f"create view games as {rows} copies using (filename, file_row_number)")
+    database.execute(f"create view counting as {rows} beaten using (filename, file_row_number) where status <> 'void'")
+
+
+def _add_superfluous(database: duckdb.DuckDBPyConnection, places: list[str], numbers: NDArray[np.int64]) -> None:
+    """Which rows are there a second time, and which results lost a race, of these games of a run."""
+    database.register("contested", pa.table({"game_no": pa.array(numbers)}))
+    database.read_parquet(places, filename=True, file_row_number=True).create_view("held", replace=True)
+    database.execute("""
+        create or replace temp table ranked as select filename, file_row_number, status,
+            row_number() over (partition by attempt_id order by filename, file_row_number) as copy,
+            row_number() over (
+                partition by game_no, status = 'void'
+                order by attempt, started_at, attempt_id, filename, file_row_number
+            ) as place
+        from held semi join contested using (game_no)
+    """)
+    for name, condition in (("copies", "copy > 1"), ("beaten", "place > 1 and status <> 'void'")):
+        database.execute(f"insert into {name} select filename, file_row_number from ranked where {condition}")  # noqa: S608 - own words
+    for kind, name in (("table", "ranked"), ("view", "held"), ("view", "contested")):
+        database.execute(f"drop {kind} {name}")
+
+
+def read_pandas(
+    store: str, view: str = "results", *, columns: Sequence[str] = (), where: str = "", run_ids: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A view as a pandas data frame; rows and columns that are not wanted are not read from the files.
 
     Args:
-        store: where to read.
-        run_id: which run.
-        further: columns of the games to be read as well.
-        few: those of them that are texts of few kinds, to come dictionary-encoded.
-    """
-    columns, encoded = (*_NUMBERED, *further), (*_FEW_KINDS, *few)
-    scanned = store.games(run_id, columns, encoded=encoded, each_once=False)
-    attempts = scanned.table
-    tied = dead_heats(attempts)
-    if not len(tied):
-        return scanned
-    # Wherever these games' rows have gone meanwhile, all of them are found again.
-    alike = store.games(
-        run_id,
-        (*columns, "attempt_id"),
-        reduce=lambda piece: piece.filter(_is_of(piece, tied)),
-        encoded=encoded,
-        each_once=False,
-    ).table
-    _, firsts = np.unique(category_codes(alike["attempt_id"]), return_index=True)
-    others = attempts.filter(pc.invert(_is_of(attempts, tied)))
-    others = others.append_column("attempt_id", pa.nulls(others.num_rows, pa.string()))
-    return replace(scanned, table=pa.concat_tables([others, alike.take(firsts).cast(others.schema)]))
-
-
-def _is_of(attempts: pa.Table, games: NDArray[np.int64]) -> Any:  # noqa: ANN401 - pyarrow's types do not know chunked booleans
-    return pc.is_in(attempts["game_no"], value_set=pa.array(games))
-
-
-def _rows(games: pa.Table, score: Callable[[pa.Table], NDArray[np.float64]]) -> _Rows:
-    numbers = _numbers(games, "game_no")
-    if np.any(numbers[1:] < numbers[:-1]):
-        games = games.take(np.argsort(numbers, kind="stable"))
-    return _Rows(
-        first=games[Side.FIRST].to_numpy(),
-        second=games[Side.SECOND].to_numpy(),
-        game_no=_numbers(games, "game_no"),
-        pair=_numbers(games, "pair_no"),
-        first_score=score(games),
-        is_forfeit=says(games, "status", Status.FORFEIT),
-    )
-
-
-def _joined(parts: list[_Rows], runs: list[_RunGames]) -> _Rows:
-    """The runs' games one run after the other, no pair reaching across."""
-    if len(parts) == 1:
-        return parts[0]
-    spans = [_pair_span(run) for run in runs]
-    before = np.cumsum([0, *(last + 1 - first for first, last in spans)])
-    pairs = [part.pair + (shift - first) for part, shift, (first, _) in zip(parts, before, spans, strict=False)]
-    return _Rows(
-        first=np.concatenate([part.first for part in parts]),
-        second=np.concatenate([part.second for part in parts]),
-        game_no=np.concatenate([part.game_no for part in parts]),
-        pair=np.concatenate(pairs),
-        first_score=np.concatenate([part.first_score for part in parts]),
-        is_forfeit=np.concatenate([part.is_forfeit for part in parts]),
-    )
-
-
-def _pair_span(run: _RunGames) -> tuple[int, int]:
-    """The least and the greatest number of a pair of the run."""
-    ends = [(pair.min(), pair.max()) for pair in (run.games.pair, run.void.pair) if len(pair)]
-    return (int(min(least for least, _ in ends)), int(max(most for _, most in ends))) if ends else (0, -1)
-
-
-def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
-    numbers: NDArray[np.int64] = table[name].to_numpy()
-    return numbers
-
-
-def _score_by_winner(games: pa.Table) -> NDArray[np.float64]:
-    return _by_side(games, "winner", first=1.0, second=0.0, neither=0.5)
-
-
-def _score_by_fault(void: pa.Table) -> NDArray[np.float64]:
-    return _by_side(void, "fault", first=0.0, second=1.0, neither=np.nan)
-
-
-def _by_side(table: pa.Table, name: str, *, first: float, second: float, neither: float) -> NDArray[np.float64]:
-    codes, words = categories(table[name])
-    value = {Side.FIRST.value: first, Side.SECOND.value: second}
-    return np.array([*(value[word] for word in words), neither])[codes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdenticalGroup:
-    """Counting games with the same agents on the same sides that went exactly the same way."""
-
-    first_agent: str
-    second_agent: str
-    games: int
-    game_ids: tuple[str, ...]
-    """Some of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdenticalGames:
-    """How much of what was played was played before: such games are no further evidence."""
-
-    games: int
-    """Counting games looked at."""
-    repeats: int
-    """Games that repeat an earlier one."""
-    groups: int
-    """Different games that were played more than once."""
-    examples: tuple[IdenticalGroup, ...]
-    """The largest groups, largest first."""
-
-
-_WENT_THE_SAME_WAY = ("first", "second", "start", "moves_a", "moves_b")
-
-
-def identical_games(store: GameStore, run_ids: Iterable[str], *, examples: int = 5) -> IdenticalGames:
-    """Which counting games have the same agents and sides, the same start position and the same moves.
-
-    Moves are compared by a 128-bit fingerprint, a few thousand games at a time: they are never all held.
-
-    Args:
-        store: where to read.
-        run_ids: which runs; games are compared across them.
-        examples: how many groups to name, and how many games of each.
+        store: local path or fsspec URL.
+        view: a dataset or one of :data:`VIEWS`.
+        columns: which; none for all.
+        where: a condition in SQL; empty for all rows.
+        run_ids: as of :func:`connect`.
 
     Raises:
-        UnknownRunError: no such run.
+        SpecError: there is no such view or column, or the condition is none.
+        UnknownRunError: there is no such run.
+        StorageError: the store cannot be read.
     """
-    numbering = AgentNumbering()
-    runs = [_read_courses(store, run_id, numbering) for run_id in dict.fromkeys(run_ids)]
-    if not runs:
-        raise UnknownRunError("no run was named")
-    courses = pa.concat_tables(runs)
-    sizes = courses.group_by(list(_WENT_THE_SAME_WAY), use_threads=False).aggregate([("game_id", "count")])
-    repeated = sizes.filter(_numbers(sizes, "game_id_count") > 1)
-    largest = repeated.sort_by([("game_id_count", "descending")]).slice(0, examples)
-    names = [agent for agent, _ in numbering.met()]
-    return IdenticalGames(
-        games=courses.num_rows,
-        repeats=courses.num_rows - sizes.num_rows,
-        groups=repeated.num_rows,
-        examples=tuple(
-            IdenticalGroup(
-                first_agent=names[group["first"]],
-                second_agent=names[group["second"]],
-                games=group["game_id_count"],
-                game_ids=_ids_like(courses, group, examples),
-            )
-            for group in largest.to_pylist()
-        ),
-    )
+    frame: pd.DataFrame = _read(store, run_ids, view, columns, where, lambda wanted: wanted.df())
+    return frame
 
 
-def game_courses(store: GameStore, run_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How every counting game of a run went: a fingerprint of its start position and moves.
+def read_polars(
+    store: str, view: str = "results", *, columns: Sequence[str] = (), where: str = "", run_ids: Sequence[str] = ()
+) -> pl.DataFrame:
+    """As :func:`read_pandas`, a polars data frame; polars is to be installed for it."""
+    frame: pl.DataFrame = _read(store, run_ids, view, columns, where, lambda wanted: wanted.pl())
+    return frame
 
-    Returns:
-        The games' numbers within the run, ascending, and the fingerprints, 64 bits each, beside them.
+
+def _read(
+    store: str,
+    run_ids: Sequence[str],
+    view: str,
+    columns: Sequence[str],
+    where: str,
+    fetch: Callable[[duckdb.DuckDBPyRelation], Any],
+) -> Any:  # noqa: ANN401 - what fetch makes of it
+    if view not in DATASETS and view not in VIEWS:
+        raise SpecError(f"there is no view {view!r}; there are {', '.join([*DATASETS, *VIEWS])}")
+    return ask(store, run_ids, lambda database: fetch(_wanted(database.view(view), view, columns, where)), view)
+
+
+def ask(
+    store: str, run_ids: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], Answer], about: str = "games"
+) -> Answer:
+    """What is answered by the views, asked again where a compaction took files away in between.
+
+    Args:
+        store: local path or fsspec URL.
+        run_ids: as of :func:`connect`.
+        question: fetches its answer whole: the database is closed afterwards.
+        about: what an error is said to be about.
+
+    Raises:
+        SpecError: what was asked is no question.
+        UnknownRunError: there is no such run.
+        StorageError: the store cannot be read.
     """
-    needed = (*RANKING_COLUMNS, "start_position", "moves")
-    rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
-    start, moves_a, moves_b = (rows[name].to_numpy() for name in ("start", "moves_a", "moves_b"))
-    return _numbers(rows, "game_no"), (_mixed(start + moves_a) ^ moves_b).view(np.int64)
+    for _ in range(_MOST_TRIES):
+        with suppress(MergedMeanwhileError), closing(connect(store, run_ids)) as database:
+            try:
+                return question(database)
+            except duckdb.Error as error:
+                raise _fault(f"{store}, {about}", error) from error
+    raise StorageError(f"{store}, {about}: files of it come and go, or cannot be read; try later")
 
 
-def _read_courses(store: GameStore, run_id: str, numbering: AgentNumbering) -> pa.Table:
-    needed = (*RANKING_COLUMNS, "game_id", *_AGENTS, "start_position", "moves")
-    rows = counting_rows(store.games(run_id, needed, reduce=_with_fingerprints).table).sort_by("game_no")
-    columns: dict[str, Any] = {
-        "game_id": rows["game_id"],
-        "first": numbering.number(rows, Side.FIRST),
-        "second": numbering.number(rows, Side.SECOND),
-        "start": rows["start"],
-        "moves_a": rows["moves_a"],
-        "moves_b": rows["moves_b"],
-    }
-    return pa.table(columns)
+def _wanted(found: duckdb.DuckDBPyRelation, view: str, columns: Sequence[str], where: str) -> duckdb.DuckDBPyRelation:
+    unknown = [name for name in columns if name not in found.columns]
+    if unknown:
+        raise SpecError(f"{view} has no column {unknown[0]!r}; there are {', '.join(found.columns)}")
+    found = found.filter(where) if where else found
+    return found.project(*map(duckdb.ColumnExpression, columns)) if columns else found
 
 
-def _ids_like(courses: pa.Table, group: Mapping[str, Any], most: int) -> tuple[str, ...]:
-    is_alike = np.logical_and.reduce([_numbers(courses, name) == group[name] for name in _WENT_THE_SAME_WAY])
-    return tuple(map(str, courses["game_id"].take(np.flatnonzero(is_alike)[:most]).to_pylist()))
+def _places(files: Files, folder: str, run_ids: Sequence[str]) -> list[str]:
+    return [
+        files.place(f"{folder}/{run_id}/{name}")
+        for run_id in run_ids
+        for name in part_names(files, f"{folder}/{run_id}")
+    ]
 
 
-def _with_fingerprints(piece: pa.Table) -> pa.Table:
-    start, distinct_starts = categories(piece["start_position"])
-    moves_a, moves_b = _fingerprints(piece["moves"].combine_chunks())
-    return (
-        with_categories(piece.drop_columns(["start_position", "moves"]), {*_AGENTS} & {*piece.column_names})
-        .append_column("start", pa.array(_word_hashes(distinct_starts)[0][start]))
-        .append_column("moves_a", pa.array(moves_a))
-        .append_column("moves_b", pa.array(moves_b))
-    )
+def _add_dataset(database: duckdb.DuckDBPyConnection, name: str, places: list[str], schema: pa.Schema) -> None:
+    """A damaged file is in nobody's way who asks for something else."""
+    try:
+        _add_parquet(database, name, places, schema)
+    except duckdb.IOException:
+        raise
+    except duckdb.Error as error:
+        database.register(f"no_{name}", schema.empty_table())
+        said = f"{name}: {' '.join(str(error).split())}".replace("'", "''")
+        database.execute(
+            f"create view {name} as select no_{name}.* from range(1) left join no_{name} on true "  # noqa: S608 - quoted
+            f"where error('{said}') is null"
+        )
 
 
-def _fingerprints(moves: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:  # noqa: ANN401 - a ListArray
-    """Two independent hashes of every list of words; the same in every file, run and process."""
-    lengths = moves.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    ends = np.cumsum(lengths)
-    words, distinct = categories(pa.chunked_array([moves.flatten().fill_null("")]))
-    plies = np.arange(len(words)) - np.repeat(ends - lengths, lengths)
-    positions = _GOLDEN * plies.astype(np.uint64)
-    hashes_a, hashes_b = _word_hashes(distinct)
-    return (
-        _summed(_mixed(hashes_a[words] + positions), ends - lengths, ends),
-        _summed(_mixed(hashes_b[words] + positions), ends - lengths, ends),
-    )
-
-
-def _word_hashes(words: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=16).digest() for word in words)
-    both = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
-    return both[:, 0], both[:, 1]
-
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit depends on every bit."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
-
-
-def _summed(numbers: NDArray[np.uint64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Sums, modulo 2**64, over ``numbers[start:end]``."""
-    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(numbers, dtype=np.uint64)])
-    between: NDArray[np.uint64] = sums[ends] - sums[starts]
-    return between
+def _add_parquet(
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    places: list[str],
+    schema: pa.Schema,
+    *,
+    with_further_columns: bool = False,
+) -> None:
+    if not places:
+        database.register(name, schema.empty_table())
+    elif with_further_columns:
+        database.read_parquet(places, union_by_name=True).create_view(name)
+    else:
+        # By name, so that no footer is read but the first one's: every file has these columns.
+        columns = map(duckdb.ColumnExpression, schema.names)
+        database.read_parquet(places).project(*columns).create_view(name)
