@@ -13,6 +13,8 @@ from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore, created_at
 from storage.ledger import Ledger
 from tasks.resuming import check_agents_unchanged, set_aside_damage
+from tasks.selection import runs_called
+from tasks.served import renewed_order
 
 MISSING = "missing"
 
@@ -138,6 +140,55 @@ def specs_of_runs(
     if not specs:
         raise next(iter(refused.values()), SpecError("backfill: no run given"))
     return specs, refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRuns:
+    """What a backfill that a server started has to play."""
+
+    looked_at: int
+    """Runs."""
+    specs: dict[str, str]
+    """Of the runs that are to be played, as this machine's catalogue has their agents."""
+    left_out: tuple[str, ...]
+    """A line for every run that cannot be played here."""
+
+    @property
+    def rest(self) -> str:
+        """How many were left out, for the end of a sentence."""
+        return f"; {len(self.left_out)} cannot be played here" if self.left_out else ""
+
+
+def runs_to_backfill(
+    store: str, wanted: Sequence[str], causes: Collection[str], since: datetime | None, *, concurrency: int
+) -> ServedRuns:
+    """The runs of these names or patterns that have void or missing games.
+
+    Args:
+        store: where they are.
+        wanted: run ids or shell patterns of them; none for all.
+        causes: of the games in question; none for all.
+        since: only runs begun since then.
+        concurrency: worker processes at once at most; 0 for what the machine allows.
+
+    Raises:
+        SpecError, UnknownRunError: there is no such run.
+    """
+    games = GameStore(store)
+    chosen = choose_runs(games, runs_called(games, wanted), since) if wanted or games.run_ids() else []
+    found = void_and_missing(store, chosen, causes, mending=True)
+    left_out = [str(error) for error in found.left_out.values()]
+    specs: dict[str, str] = {}
+    for run_id in (run_id for run_id, todo in found.games.items() if todo):
+        try:
+            spec = renewed_order(store, run_id, concurrency=concurrency).spec
+            check_agents_unchanged(
+                run_id, {agent.name: identify(agent) for agent in spec.agents}, Ledger(games, run_id)
+            )
+            specs[run_id] = SPEC.dump_json(spec).decode()
+        except BanzukeError as error:
+            left_out.append(f"run {run_id}: {'; '.join(str(error).splitlines())}")
+    return ServedRuns(looked_at=len(chosen), specs=specs, left_out=tuple(left_out))
 
 
 def shared_spec(specs_json: Collection[str]) -> Spec:

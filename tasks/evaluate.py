@@ -150,7 +150,7 @@ def _nothing() -> None:
     """A question is answered in seconds; nothing has to be recorded meanwhile."""
 
 
-@task(name="record-fitness", task_run_name="record fitness", **ONCE)
+@task(name="record-fitness", task_run_name="record who may enter {run_id}", **ONCE)
 def record_fitness(spec_json: str, store: str, run_id: str, found: Sequence[Fitness]) -> None:
     """Write down who may enter and why not, and what the agents say of themselves."""
     spec = parse_spec(spec_json)
@@ -173,7 +173,7 @@ def unscored(spec_json: str, store: str, run_id: str, agents: Sequence[str]) -> 
     return [agent for agent in agents if scored[identify(spec.agent(agent)).agent_id] < positions]
 
 
-@task(name="record-put-off", task_run_name="record who was put off", **ONCE)
+@task(name="record-put-off", task_run_name="record who was put off in {run_id}", **ONCE)
 def record_put_off(store: str, run_id: str, put_off: Mapping[str, str]) -> None:
     """Write down whose games were put off, and why; the agents stay fit, and are tried again next time."""
     games = GameStore(store)
@@ -197,7 +197,7 @@ def _updated(row: AgentRow, fitness: Fitness, identity: Identity) -> AgentRow:
     )
 
 
-@task(name="enter-agents", task_run_name="enter agents", **ONCE)
+@task(name="enter-agents", task_run_name="enter agents of {evaluation_id}", **ONCE)
 def enter_agents(spec_json: str, store: str, evaluation_id: str) -> None:
     """Write down who is going to be looked at."""
     GameStore(store).write_agents(evaluation_id, agent_rows(parse_spec(spec_json), evaluation_id))

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banzuke.ratings.repetition import OpeningColumns, are_alike, opening_clusters, repeats, shared_by_runs
+from storage.counting import CountingGames, game_courses
 from storage.game_store import GameStore
 from storage.played import Circumstances, PlayedGames
-from storage.queries import CountingGames, game_courses
 from tasks.identities import Entrants
 
 
@@ -42,52 +42,42 @@ def evidence_of(
     run_ids: Collection[str],
     who: Entrants,
     played: PlayedGames,
-    found: CountingGames,
 ) -> Evidence:
     """Of several runs what ``banzuke.ratings.repetition`` calls further evidence, clustered by opening.
 
     Args:
         games: the store.
         by_age: the runs, the oldest first.
-        run_ids: the runs, in the order in which ``played`` and ``found`` have them.
+        run_ids: the runs, in the order in which ``played`` has them.
         who: their agents.
         played: their games.
-        found: the same, read later.
     """
+    found = played.counting
     whole = all_evidence(found)
     met = played.circumstances
     if met is None:
         return whole
-    age = np.array([by_age.index(run_id) for run_id in run_ids])
-    place = who.places(played.agents)
+    age = np.array([by_age.index(run_id) for run_id in run_ids], dtype=np.int32)
+    place = who.places(played.agents).astype(np.int32)
     columns = OpeningColumns(
-        run=age[played.run],
+        run=age[found.run],
         first=place[played.first],
         second=place[played.second],
-        opening=played.opening.astype(np.int64),
+        opening=played.opening,
         seed=met.seed,
     )
-    is_repeat = _repeats(games, list(run_ids), played.run, met, columns)
-    numbers = 1 + int(max(found.game_no.max(initial=0), met.game_no.max(initial=0)))
-    _, here, there = np.intersect1d(
-        found.run.astype(np.int64) * numbers + found.game_no,
-        played.run.astype(np.int64) * numbers + met.game_no,
-        assume_unique=True,
-        return_indices=True,
-    )
+    is_repeat = _repeats(games, list(run_ids), found, met, columns)
     clusters = opening_clusters(columns)
-    # What was recorded since keeps its pair for a cluster.
+    # Pairs without a result, whose faults may be counted, keep themselves for a cluster.
     cluster = whole.cluster + 1 + clusters.max(initial=-1)
-    cluster[found.pair[here]] = clusters[there]
-    is_rated = whole.is_rated.copy()
-    is_rated[here] = ~is_repeat[there]
-    return Evidence(is_rated=is_rated, cluster=cluster, warnings=tuple(_warnings(who, columns, is_repeat)))
+    cluster[found.pair] = clusters
+    return Evidence(is_rated=~is_repeat, cluster=cluster, warnings=tuple(_warnings(who, columns, is_repeat)))
 
 
 def _repeats(
     games: GameStore,
     run_ids: Sequence[str],
-    run: NDArray[np.int32],
+    found: CountingGames,
     met: Circumstances,
     columns: OpeningColumns,
 ) -> NDArray[np.bool_]:
@@ -97,14 +87,18 @@ def _repeats(
     termination, for the same side. Hardly any do, unless there are deterministic agents in them.
     """
     is_open = are_alike(columns, met.ending)
-    course = met.ending.copy()
-    for index in np.unique(run[is_open]).tolist():
+    is_repeat = np.zeros(len(is_open), dtype=bool)
+    if not is_open.any():
+        return is_repeat
+    course = met.ending.astype(np.int64)
+    for index in np.unique(found.run[is_open]).tolist():
         numbers, courses = game_courses(games, run_ids[index])
-        mine = np.flatnonzero(is_open & (run == index))
-        _, here, there = np.intersect1d(met.game_no[mine], numbers, assume_unique=True, return_indices=True)
+        mine = np.flatnonzero(is_open & (found.run == index))
+        _, here, there = np.intersect1d(found.game_no[mine], numbers, assume_unique=True, return_indices=True)
         # What has vanished since keeps its ending, which is no course: it differs from its likes, and all are counted.
         course[mine[here]] = courses[there]
-    return repeats(columns, course) & is_open
+    is_repeat[is_open] = repeats(columns.among(is_open), course[is_open])
+    return is_repeat
 
 
 def _warnings(who: Entrants, columns: OpeningColumns, is_repeat: NDArray[np.bool_]) -> list[str]:

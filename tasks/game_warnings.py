@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from banzuke.ratings.quality import Failures, FirstMove, GamesLookedAt, quality_warnings
 from banzuke.ratings.standings import Standings
+from storage.counting import identical_games
 from storage.game_store import GameStore
 from storage.parts import DamagedPart
 from storage.played import PlayedGames
-from storage.queries import identical_games
 from tasks.identities import Entrants
 
 MOST_GAMES_COMPARED = 1_000_000
@@ -47,10 +47,16 @@ def identical_warnings(games: GameStore, run_ids: Sequence[str], total: int) -> 
     return [line]
 
 
-def quality_of(rated: Standings, who: Entrants, played: PlayedGames) -> list[str]:
+def quality_of(rated: Standings, who: Entrants, played: PlayedGames, unpaired: Collection[int] = ()) -> list[str]:
     """What ``banzuke.ratings.quality`` finds in all games, those that were not counted again included.
 
     Its tests that ask how games went take those of one opening together, as the intervals do.
+
+    Args:
+        rated: the ratings.
+        who: was rated.
+        played: the games.
+        unpaired: numbers of runs whose openings were never to be played from both sides.
     """
     place = who.places(played.agents).astype(np.int32)
     first, second = place[played.first], place[played.second]
@@ -68,14 +74,15 @@ def quality_of(rated: Standings, who: Entrants, played: PlayedGames) -> list[str
         elo=np.array([np.nan if elo[name] is None else elo[name] for name in names], dtype=np.float64),
         first_move=None if move is None or low is None or high is None else FirstMove(elo=move, low=low, high=high),
         games=GamesLookedAt(
-            run=played.run[kept],
-            pair=played.pair[kept],
+            run=played.counting.run[kept],
+            pair=played.counting.pair[kept],
             opening=played.opening[kept],
             first=first[kept],
             second=second[kept],
-            first_score=played.first_score[kept],
+            first_score=played.counting.first_score[kept],
             is_time_forfeit=played.is_time_forfeit[kept],
         ),
         failures=Failures(agent=at_fault[at_fault >= 0], eval_cp=played.faulty.eval_cp[at_fault >= 0]),
         attempts=attempts,
+        unpaired=unpaired,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from banzuke.ratings.curve import Progress
 from banzuke.ratings.standings import Entrant
 from banzuke.record import AgentRow
-from storage.queries import CountingGames
+from storage.counting import CountingGames
 
 Agent = tuple[str, str]
 """Name and content, as rows have them."""

@@ -20,6 +20,7 @@ from prefect.runtime import flow_run, task_run
 from banzuke.outcome import Status
 from banzuke.progress import announce_problem, announce_records, announce_skipped
 from banzuke.record import GameRecord, PlannedGame
+from banzuke.settings import settings
 from banzuke.specs import Spec
 from banzuke.workers.batch import play_batch, play_together
 from banzuke.workers.breaker import CircuitBreaker
@@ -27,8 +28,10 @@ from banzuke.workers.pool import WorkerPool, current_pool, is_stopping
 from banzuke.workers.referee import Referee
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from tasks.leases import NoLimitError
 from tasks.policies import MACHINERY
 from tasks.runs import parse_spec
+from tasks.slots import hall_slots, table_slot
 
 RECORD_SECONDS = 0.4
 """A finished game waits no longer than this for others to share its file."""
@@ -45,9 +48,11 @@ class BatchReport:
     """Void attempts, those that were played again included."""
     put_off: int
     """Games that were not played, or not once more, because one of their agents was put off or a verdict was there."""
+    no_limit: str = ""
+    """Why no game was begun any more: a limit that this machine keeps was deleted."""
 
 
-@task(name="play-batch", task_run_name="{run_id} batch {number} of {count}", **MACHINERY)
+@task(name="play-batch", task_run_name="batch {number} of {count} of {run_id}", **MACHINERY)
 def play_games(
     spec_json: str, store: str, run_id: str, number: int, count: int, game_ids: Sequence[str]
 ) -> BatchReport:
@@ -75,10 +80,14 @@ def play_games(
     recorder = Recorder(games, run_id, on_recorded=None if referee is None else referee.note)
     gate = _Gate(pool.breaker(run_id, spec.limits.put_off_after), referee)
     terms = _Terms(attempts_before=ledger.attempts(), on_tick=recorder.flush_if_due, put_off=gate.keeps_out)
+    no_limit = ""
     try:
         for record in _attempts(todo, spec, pool, terms):
             recorder.add(record)
             gate.note(record)
+    except NoLimitError as error:
+        # One line says it; a task that fails says it with a traceback, for every batch.
+        no_limit = str(error)
     finally:
         recorder.flush()
     return BatchReport(
@@ -87,6 +96,7 @@ def play_games(
         forfeits=recorder.counts[Status.FORFEIT],
         voids=recorder.counts[Status.VOID],
         put_off=gate.kept_out,
+        no_limit=no_limit,
     )
 
 
@@ -104,10 +114,16 @@ def _attempts(todo: Sequence[PlannedGame], spec: Spec, pool: WorkerPool, terms: 
     for game in todo:
         (at_tables if spec.needs_table((game.first_agent, game.second_agent)) else in_hall).append(game)
     if in_hall:
-        yield from play_together(in_hall, spec, pool.hall, **terms)
+        with hall_slots() as are_held:
+            if are_held:
+                yield from play_together(in_hall, spec, pool.hall, **terms)
     if at_tables:
-        with pool.lease() as supervisor:
-            yield from play_batch(at_tables, spec, supervisor, **terms)
+        players = {name for game in at_tables for name in (game.first_agent, game.second_agent)}
+        networks = any(spec.agent(name).kind == "checkpoint" for name in players)
+        with table_slot(networks=networks) as is_held:
+            if is_held:
+                with pool.lease() as supervisor:
+                    yield from play_batch(at_tables, spec, supervisor, **terms)
 
 
 class _Gate:
@@ -155,6 +171,7 @@ class Recorder:
         self.run_id = run_id
         self.on_recorded = on_recorded
         self.counts = dict.fromkeys(Status, 0)
+        self._host = settings().host
         self._flow_run_id: str | None = flow_run.id
         self._task_run_id: str | None = task_run.id
         self._waiting: list[GameRecord] = []
@@ -162,7 +179,7 @@ class Recorder:
 
     def add(self, record: GameRecord) -> None:
         """Take a finished game; it is on disk at the latest :data:`RECORD_SECONDS` and a tick later."""
-        record = replace(record, flow_run_id=self._flow_run_id, task_run_id=self._task_run_id)
+        record = replace(record, host=self._host, flow_run_id=self._flow_run_id, task_run_id=self._task_run_id)
         self._waiting.append(record)
         self._due = min(self._due, time.monotonic() + RECORD_SECONDS)
         self.counts[record.status] += 1

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from banzuke.errors import CorruptPartError, SpecError
 from banzuke.ratings.curve import CurvePoint, training_curve
+from banzuke.ratings.regression import latest_step
 from banzuke.ratings.scores import GameColumns
 from banzuke.ratings.shown import only
-from banzuke.ratings.standings import Standings, compute_standings
+from banzuke.ratings.standings import Crosstable, Difference, Standings, compute_standings
 from banzuke.record import AgentRow, Standing
 from banzuke.specs import RatingsSpec
+from storage.counting import CountingGames, counting_games
 from storage.game_store import GameStore, created_at
 from storage.played import played_games
-from storage.queries import CountingGames, counting_games
 from tasks.evidence import Evidence, all_evidence, evidence_of
 from tasks.game_warnings import damage_warnings, identical_warnings, quality_of
 from tasks.identities import Entrants, identify_entrants
+from tasks.importing import IMPORTED
 from tasks.selection import check_one_scale, few
 
 Documents = Mapping[str, Mapping[str, Any]]
@@ -78,12 +80,11 @@ def rate_runs(
     """
     documents = {run_id: games.read_run(run_id) for run_id in run_ids}
     warnings = check_one_scale(documents)
-    # Read before the results: what is recorded in between is in both or in the second.
     played = played_games(games, documents)
-    found = counting_games(games, documents)
+    found = played.counting
     rosters = {run_id: _roster(games, run_id, warnings) for run_id in _by_age(documents)}
     who = _identify(list(rosters.values()), found, count_faults=count_faults)
-    evidence = evidence_of(games, _by_age(documents), documents, who, played, found)
+    evidence = evidence_of(games, _by_age(documents), documents, who, played)
     own = _anchor(documents, rosters, who)
     fixed = own if anchor is None else _chosen_anchor(who, anchor)
     own_elo = _ratings(documents).anchor_elo if fixed == own else 0.0
@@ -97,7 +98,7 @@ def rate_runs(
         *damage_warnings(found.damaged),
         *evidence.warnings,
         *identical_warnings(games, list(documents), len(found.first)),
-        *quality_of(rated, who, played),
+        *quality_of(rated, who, played, [run for run, its in enumerate(documents.values()) if IMPORTED in its]),
     ]
     return JointRating(
         standings=replace(rated, warnings=tuple(warnings)),
@@ -107,8 +108,19 @@ def rate_runs(
     )
 
 
-def rows_now(games: GameStore, run_id: str) -> list[Standing]:
-    """The rows of ``standings`` as the games of a run are now, without the warnings, which cost a look at all moves.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedRun:
+    """What the games of one run say."""
+
+    rows: list[Standing]
+    """Of ``standings``."""
+    crosstable: Crosstable
+    step: Difference | None
+    """How much stronger the newest rated checkpoint is than the one before."""
+
+
+def rated_now(games: GameStore, run_id: str) -> RatedRun:
+    """The ratings as the games of a run are now, without the warnings, which cost a look at all moves.
 
     Raises:
         UnknownRunError: the run is not in the store.
@@ -119,7 +131,16 @@ def rows_now(games: GameStore, run_id: str) -> list[Standing]:
     who = _identify(list(rosters.values()), found, count_faults=False)
     fixed = _anchor(documents, rosters, who)
     rated = _rate(who, all_evidence(found), found, fixed, _ratings(documents).anchor_elo, count_faults=False)
-    return rows_of(run_id, rated)
+    checkpoints = [
+        name
+        for row in rosters[run_id]
+        if row.kind == "checkpoint" and (name := _listed_as(row.agent, rosters[run_id], who)) is not None
+    ]
+    return RatedRun(
+        rows=rows_of(run_id, rated),
+        crosstable=rated.crosstable,
+        step=latest_step(checkpoints, who.progress, rated.matrix),
+    )
 
 
 def rows_of(run_id: str, rated: Standings) -> list[Standing]:

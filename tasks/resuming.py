@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from banzuke.errors import RunBusyError, RunChangedError
@@ -11,7 +12,11 @@ from banzuke.identity import Identity, spec_fingerprint
 from banzuke.specs import Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
+from storage.locks import Holder
 from tasks.sequential import SequentialTest, recorded_test
+
+LOOK_SECONDS = 0.2
+"""Between two tries to take over a run from whoever is leaving it."""
 
 
 def set_aside_damage(games: GameStore, run_id: str) -> list[str]:
@@ -24,16 +29,45 @@ def set_aside_damage(games: GameStore, run_id: str) -> list[str]:
 
 
 @contextmanager
-def playing(store: str, run_id: str) -> Iterator[None]:
+def playing(store: str, run_id: str, *, patience: float = 0.0, claim: str = "") -> Iterator[None]:
     """Hold the right to play a run while the block lasts: two invocations at once would play every game twice.
+
+    Args:
+        store: where the run is.
+        run_id: which run.
+        patience: for how long another invocation is waited for; seconds.
+        claim: what shares of the run, which other machines play for this invocation, know it by.
 
     Raises:
         RunBusyError: another invocation holds it; it ends with that one, however that ends.
     """
-    with GameStore(store).playing(run_id) as holder:
-        if holder is not None:
-            raise RunBusyError(f"run {run_id} is being played by {holder}; wait for it, or stop it first")
+    with held(lambda: GameStore(store).playing(run_id, claim), f"run {run_id}", patience=patience):
         yield
+
+
+@contextmanager
+def held(
+    hold: Callable[[], AbstractContextManager[Holder | None]], what: str, *, patience: float = 0.0
+) -> Iterator[None]:
+    """Hold something of the store while the block lasts.
+
+    Args:
+        hold: as :meth:`GameStore.playing`, called again and again until it is ours.
+        what: for the error.
+        patience: for how long somebody else is waited for; seconds.
+
+    Raises:
+        RunBusyError: somebody else holds it.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        with hold() as holder:
+            if holder is None:
+                yield
+                return
+        if time.monotonic() >= deadline:
+            raise RunBusyError(f"{what} is being played by {holder}; wait for it, or stop it first")
+        time.sleep(LOOK_SECONDS)
 
 
 def check_not_orphaned(games: GameStore, run_id: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,18 +18,26 @@ from banzuke.identity import Identity, identify, spec_fingerprint
 from banzuke.match.planning import plan_run
 from banzuke.progress import announce_problem
 from banzuke.record import AgentRow, PlannedGame
+from banzuke.settings import settings
 from banzuke.specs import SPEC, Spec
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.policies import ONCE
 from tasks.resuming import check_not_orphaned, check_same_test, check_unchanged, set_aside_damage
-from tasks.sequential import DOCUMENT_KEY, SequentialTest, make_test
+from tasks.sequential import DOCUMENT_KEY, make_test
+from tasks.served import WISH
 
 PACKAGES = ("prefect", "torch", "pyarrow", "cshogi", "numpy", "pydantic")
 
 
 @task(name="open-run", task_run_name="open {run_id}", **ONCE)
-def open_run(spec_json: str, store: str, run_id: str, hypotheses: Mapping[str, Any] | None = None) -> None:
+def open_run(
+    spec_json: str,
+    store: str,
+    run_id: str,
+    hypotheses: Mapping[str, Any] | None = None,
+    served: Mapping[str, Any] | None = None,
+) -> None:
     """Plan a new run and write it down, or check that an earlier one may be gone on with.
 
     Args:
@@ -38,6 +45,7 @@ def open_run(spec_json: str, store: str, run_id: str, hypotheses: Mapping[str, A
         store: local path or fsspec URL.
         run_id: which run.
         hypotheses: between which it decides, where it is a sequential test; they belong to it as its plan does.
+        served: what a server asked for, where one did.
 
     Raises:
         SpecError: the plan cannot be made (a book too small), or is empty; or there is no such test.
@@ -51,7 +59,10 @@ def open_run(spec_json: str, store: str, run_id: str, hypotheses: Mapping[str, A
     try:
         document = games.read_run(run_id)
     except UnknownRunError:
-        _create(games, run_id, spec, identities, test)
+        kept = ({} if test is None else {DOCUMENT_KEY: test.document}) | (
+            {} if served is None else {WISH: dict(served)}
+        )
+        _create(games, run_id, spec, identities, kept)
         return
     check_same_test(document, test)
     if not games.has_plan(run_id):
@@ -79,13 +90,13 @@ def parse_spec(spec_json: str) -> Spec:
 
 
 def _create(
-    games: GameStore, run_id: str, spec: Spec, identities: Mapping[str, Identity], test: SequentialTest | None
+    games: GameStore, run_id: str, spec: Spec, identities: Mapping[str, Identity], kept: dict[str, Any]
 ) -> None:
     check_not_orphaned(games, run_id)
     planned = _plan(spec, run_id, identities)
     # run.json first: it claims the id, so that two invocations cannot write each other's plan. A crash in between
     # leaves a run without a plan, which the next invocation writes.
-    games.create_run(run_id, _document(run_id, spec) | ({} if test is None else {DOCUMENT_KEY: test.document}))
+    games.create_run(run_id, _document(run_id, spec) | kept)
     _write_plan(games, run_id, spec, identities, planned)
 
 
@@ -113,7 +124,7 @@ def _document(run_id: str, spec: Spec) -> dict[str, Any]:
         "spec": spec.model_dump(mode="json"),
         "fingerprint": spec_fingerprint(spec),
         "versions": {"banzuke": __version__, "python": platform.python_version(), **versions},
-        "host": socket.gethostname(),
+        "host": settings().host,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from banzuke.errors import CorruptPartError, SpecError, StorageError, UnknownRunError
 from storage.game_store import GameStore, created_at
+from tasks.importing import IMPORTED
 
 if TYPE_CHECKING:
     from tasks.rating import JointRating
@@ -78,6 +79,24 @@ def select_runs(
     if not chosen:
         raise _nothing(games, known, named, since, rules)
     return ChosenRuns(run_ids=tuple(chosen), left_out=tuple(f"left out: {error}" for error in damaged))
+
+
+def runs_called(games: GameStore, wanted: Sequence[str]) -> list[str]:
+    """The runs of these ids or shell patterns, each once; those of a pattern newest first.
+
+    Raises:
+        UnknownRunError: one that was asked for by its id is not in the store, or a pattern fits none.
+    """
+    known = games.run_ids()
+    found: dict[str, None] = {}
+    for name in wanted:
+        matching = _matching(name, known)
+        if not _WILD & set(name):
+            games.read_run(name)
+        elif not matching:
+            raise UnknownRunError(f"none of the {len(known)} runs in {games.uri} is called {name}")
+        found.update(dict.fromkeys(matching))
+    return list(found)
 
 
 def _matching(pattern: str, known: Sequence[str]) -> list[str]:
@@ -152,13 +171,31 @@ def check_one_scale(documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
             f"sequential tests stop where luck ran highest ({few(tests)}): their games exaggerate the difference of "
             "their two agents; banzuke show has the estimate that allows for it"
         )
-    by_length = _by(documents, lambda document: _tournament(document).get("max_plies"))
+    lines += _same_games(documents)
+    by_length = _by(documents, _drawn_after)
     if len(by_length) > 1:
         lines.append(
             f"games are drawn after different numbers of plies: {_listed(by_length)}: a draw does not mean the same in "
             "all of them; where many games get so long, rate them apart with --run"
         )
     return lines
+
+
+def _same_games(documents: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for run_id, document in documents.items():
+        for original, count in document.get(IMPORTED, {}).get("games_of", {}).items():
+            if original in documents:
+                yield (
+                    f"{count} games of run {run_id} are games of run {original}, under agents of their own, and count "
+                    "twice here: rate one of the two with --run"
+                )
+
+
+def _drawn_after(document: Mapping[str, Any]) -> object:
+    """None where nobody has said it: a spec of imported games was made from the games."""
+    if IMPORTED in document:
+        return document[IMPORTED].get("max_plies")
+    return _tournament(document).get("max_plies")
 
 
 def _tournament(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -85,7 +85,7 @@ def make_test(spec: Spec, hypotheses: Mapping[str, Any]) -> SequentialTest:
 def _hypotheses(values: Mapping[str, Any]) -> Hypotheses:
     try:
         return Hypotheses(**values)
-    except RatingError as error:
+    except (RatingError, TypeError) as error:
         defaults = ", ".join(f"--{name} {value}" for name, value in DEFAULTS.items())
         raise SpecError(f"sprt: {error} (where nothing is said: {defaults})") from error
 

@@ -8,6 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from banzuke.errors import StorageError
 from banzuke.outcome import Side
 from banzuke.record import Standing
@@ -83,8 +86,11 @@ def summarise(games: GameStore, run_id: str) -> Summary:
     Raises:
         UnknownRunError: it is not in the store.
     """
+    return _summary(games, run_id, Ledger(games, run_id))
+
+
+def _summary(games: GameStore, run_id: str, ledger: Ledger) -> Summary:
     test = recorded_test(games.read_run(run_id))
-    ledger = Ledger(games, run_id)
     tallies = ledger.tallies()
     agents = games.read_agents(run_id)
     return Summary(
@@ -109,9 +115,10 @@ def incomplete(games: GameStore, run_ids: Sequence[str]) -> list[Summary]:
     found = []
     for run_id in run_ids:
         with suppress(StorageError):
-            summary = summarise(games, run_id)
-            if summary.outstanding:
-                found.append(summary)
+            ledger = Ledger(games, run_id)
+            tallies = ledger.tallies()
+            if tallies.void or tallies.missing:
+                found.append(_summary(games, run_id, ledger))
     return found
 
 
@@ -120,6 +127,7 @@ def _void_causes(games: GameStore, run_id: str, ledger: Ledger) -> tuple[VoidGam
     if not last_void:
         return ()
     plan = games.plan_table(run_id, ["game_id", "first_agent", "second_agent"])
+    plan = plan.filter(pc.is_in(plan["game_id"], value_set=pa.array(list(last_void), pa.string())))
     seats = {game_id: seat for game_id, *seat in zip(*(column.to_pylist() for column in plan.columns), strict=True)}
     counts: Counter[tuple[str, str | None]] = Counter()
     details: dict[tuple[str, str | None], str | None] = {}
@@ -135,7 +143,6 @@ def _void_causes(games: GameStore, run_id: str, ledger: Ledger) -> tuple[VoidGam
 
 def health(games: GameStore, summary: Summary, warnings: Sequence[str]) -> dict[str, Any]:
     """Void games by cause and by agent, attempts beyond the first, files that cannot be read, and the warnings."""
-    attempts = Ledger(games, summary.run_id).attempts()
     by_cause: Counter[str] = Counter()
     by_agent: Counter[str] = Counter()
     for void in summary.void_causes:
@@ -145,7 +152,7 @@ def health(games: GameStore, summary: Summary, warnings: Sequence[str]) -> dict[
     return {
         "voids_by_cause": by_cause,
         "voids_by_agent": by_agent,
-        "retries": sum(attempts.values()) - len(attempts),
+        "retries": Ledger(games, summary.run_id).repeated_attempts(),
         "damaged": [
             {"path": part.path, "reason": part.reason, "advice": part.advice} for part in games.damaged(summary.run_id)
         ],
