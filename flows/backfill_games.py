@@ -12,19 +12,22 @@ from contextlib import ExitStack
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from banzuke.progress import announce_problem
-from banzuke.workers.pool import worker_pool
-from flows.stages import evaluate, plan_batches, play_missing
+from banzuke.ratings.standings import Difference
+from flows.reporting import reported
+from flows.serving import obey_server
+from flows.stages import conclude, evaluate, plainly_if_stopped, plan_batches, play_missing
 from flows.stopping import stop_on_signals
 from flows.task_runner import threads
 from storage.game_store import GameStore
 from tasks.backfill import games_to_backfill, shared_spec, specs_of_runs
-from tasks.publish import agents_to_play, persist_run
-from tasks.rate import publish_standings
+from tasks.events import tell
+from tasks.publish import agents_to_play
 from tasks.refereeing import call_referee, close_test
 from tasks.runs import mend, parse_spec
+from tasks.slots import limited_pool
 from tasks.summary import Summary, summarise
 
 
@@ -34,7 +37,12 @@ from tasks.summary import Summary, summarise
     task_runner=threads(),
 )
 def backfill_games(
-    store: str, run_ids: Sequence[str], causes: Sequence[str] = (), parallel: int | None = None
+    store: str,
+    run_ids: Sequence[str],
+    causes: Sequence[str] = (),
+    parallel: int | None = None,
+    specs_json: Sequence[str] | None = None,
+    attempt: int = 0,
 ) -> State[list[Summary]]:
     """Play the void and missing games of runs, and publish the standings of each.
 
@@ -43,12 +51,23 @@ def backfill_games(
         run_ids: which runs.
         causes: terminations, or ``missing``; empty for all.
         parallel: worker processes at once; None for what each run's spec says.
+        specs_json: of each run, as this machine's catalogue has its agents; None for those that are stored.
+        attempt: the how many-th it is of those that start by themselves; 0 otherwise.
     """
-    specs, refused = specs_of_runs(store, run_ids, parallel)
-    for error in refused.values():
-        announce_problem(f"left out: {error}")
-    with ExitStack() as claims, worker_pool(shared_spec(specs.values())) as pool, stop_on_signals(pool):
+    specs = dict(zip(run_ids, specs_json or (), strict=specs_json is not None))
+    if specs_json is None:
+        specs, refused = specs_of_runs(store, run_ids, parallel)
+        for error in refused.values():
+            announce_problem(f"left out: {error}")
+    with (
+        ExitStack() as claims,
+        limited_pool(shared_spec(specs.values())) as pool,
+        stop_on_signals(pool),
+        obey_server(pool),
+        reported(),
+    ):
         todos = []
+        steps: dict[str, Difference | None] = {}
         for run_id, spec_json in specs.items():
             holder = claims.enter_context(GameStore(store).playing(run_id))
             if holder is not None:
@@ -65,12 +84,20 @@ def backfill_games(
         # What was touched, that is: in a stopped backfill many a run was not, and the end must come in seconds.
         for todo in todos:
             if todo.batches or not pool.stop.is_set():
-                close_test(store, todo.run_id)
-                publish_standings(store, todo.run_id)
-                persist_run(store, todo.run_id)
+                plainly_if_stopped(close_test, pool)(store, todo.run_id)
+                _, steps[todo.run_id] = conclude(store, todo.run_id, pool)
     summaries = [summarise(GameStore(store), todo.run_id) for todo in todos]
+    if not pool.stop.is_set():
+        for summary in summaries:
+            tell(store, summary.run_id, summary, step=steps[summary.run_id], attempt=attempt)
+    return _end_state(summaries, is_whole=len(summaries) == len(run_ids), stopped=pool.stop.is_set())
+
+
+def _end_state(summaries: list[Summary], *, is_whole: bool, stopped: bool) -> State[list[Summary]]:
     missing = sum(summary.outstanding for summary in summaries)
     message = f"{len(summaries)} runs, {missing} games still without a counting result"
-    if all(summary.is_complete for summary in summaries) and len(summaries) == len(run_ids):
+    if is_whole and all(summary.is_complete for summary in summaries):
         return Completed(message=message, data=summaries)
+    if stopped:
+        return Cancelled(name="Stopped", message=message, data=summaries)
     return Failed(name="Degraded", message=message, data=summaries)

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from prefect.futures import PrefectFuture
 
 from banzuke.errors import StorageError
-from banzuke.progress import announce_problem
+from banzuke.progress import announce_plan, announce_problem
 from banzuke.record import PlannedGame
 from banzuke.workers.hall import AHEAD
 from banzuke.workers.pool import WorkerPool
 from storage.game_store import GameStore
+from storage.ledger import Ledger
+from tasks.in_play import shown_to_watchers
 from tasks.play import BatchReport, play_games
-from tasks.publish import show_progress
 
 COMPACT_EVERY = 8
 """Batches between two compactions while games are played: every batch reads the ledger, which costs by the file."""
@@ -39,14 +40,14 @@ class Todo:
     spec_json: str
     run_id: str
     planned: int
-    counting: int
-    """Before."""
     at_tables: Sequence[Sequence[PlannedGame]]
     """Batches of games with engines."""
     in_hall: Sequence[Sequence[PlannedGame]]
     """Batches of games without."""
     lanes: int
     """How many of these advance together in a worker."""
+    hosts: int = 1
+    """How many machines play the run at the same time."""
 
     @property
     def batches(self) -> Sequence[Sequence[PlannedGame]]:
@@ -69,7 +70,8 @@ def play_batches(store: str, todos: Sequence[Todo], pool: WorkerPool) -> None:
     Raises:
         StorageError: games could not be recorded. What cannot be kept need not be played: all batches are stopped.
     """
-    _Follower(store, todos, pool).follow()
+    with shown_to_watchers(store, {todo.run_id for todo in todos}, pool):
+        _Follower(store, todos, pool).follow()
 
 
 class _Follower:
@@ -86,10 +88,9 @@ class _Follower:
         self.handed_in: dict[str, tuple[_Batch, PrefectFuture[BatchReport]]] = {}
         self.ended: queue.SimpleQueue[PrefectFuture[BatchReport]] = queue.SimpleQueue()
         self.finished: Counter[str] = Counter()
-        self.counting = {todo.run_id: todo.counting for todo in todos}
-        self.shown = {todo.run_id: show_progress(todo.run_id, todo.counting, todo.planned) for todo in todos}
         self.hall_due = 0.0
         self.unkept: StorageError | None = None
+        self.ended_by: set[str] = set()
 
     def follow(self) -> None:
         self._hand_in()
@@ -126,6 +127,13 @@ class _Follower:
             return self.in_hall.popleft()
         return None
 
+    def _begin_nothing_more(self, reason: str) -> None:
+        if reason not in self.ended_by:
+            self.ended_by.add(reason)
+            announce_problem(f"no more games are begun: {reason}")
+        self.at_tables.clear()
+        self.in_hall.clear()
+
     def _is_spared(self, batch: _Batch) -> bool:
         referee = self.pool.referee(batch.todo.run_id)
         return referee is not None and all(map(referee.spares, batch.games))
@@ -144,7 +152,8 @@ class _Follower:
         run_id = batch.todo.run_id
         self.finished[run_id] += 1
         if future.state.is_completed():
-            self.counting[run_id] += future.result().counting
+            if why := future.result().no_limit:
+                self._begin_nothing_more(why)
         elif isinstance(failure := future.result(raise_on_failure=False), StorageError):
             self.unkept = self.unkept or failure
             self.pool.stop.set()
@@ -152,4 +161,6 @@ class _Follower:
             announce_problem(f"a batch of {len(batch.games)} games failed: {future.state.message}")
         if self.unkept is None and self.finished[run_id] % COMPACT_EVERY == 0:
             GameStore(self.store).compact(run_id, thorough=False)
-        show_progress(run_id, self.counting[run_id], batch.todo.planned, self.shown[run_id])
+        if batch.todo.hosts > 1:
+            counting = Ledger(GameStore(self.store), run_id).tallies().counting
+            announce_plan(run_id, planned=batch.todo.planned, counting=counting)

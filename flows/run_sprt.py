@@ -7,22 +7,25 @@ same verdict.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from banzuke.specs import SPEC
-from banzuke.workers.pool import worker_pool
-from flows.stages import end_state, evaluate, plan_batches, play_missing
+from flows.reporting import reported
+from flows.serving import obey_server, patience
+from flows.stages import conclude, end_state, evaluate, plainly_if_stopped, plan_batches, play_missing, shown_if_paused
 from flows.stopping import stop_on_signals
 from flows.task_runner import threads
-from tasks.publish import agents_to_play, persist_run
-from tasks.rate import publish_standings
+from tasks.events import tell
+from tasks.publish import agents_to_play, show_where
 from tasks.refereeing import call_referee, close_test
 from tasks.resuming import playing
 from tasks.runs import open_run, parse_spec
 from tasks.sequential import sparing
+from tasks.slots import limited_pool
 from tasks.summary import Summary
 
 
@@ -40,6 +43,7 @@ def run_sprt(
     alpha: float = 0.05,
     beta: float = 0.05,
     model: Literal["logistic", "normalized"] = "logistic",
+    served: Mapping[str, Any] | None = None,
 ) -> State[Summary]:
     """Begin a sequential test (or go on with one) and play until its verdict.
 
@@ -52,20 +56,30 @@ def run_sprt(
         alpha: chance of accepting elo1 where elo0 is true.
         beta: chance of accepting elo0 where elo1 is true.
         model: whether the two are Elo or normalized Elo.
+        served: what a server asked for, where one did; it is kept with the run.
     """
     spec = sparing(parse_spec(spec_json))
     spec_json = SPEC.dump_json(spec).decode()
     hypotheses = {"elo0": elo0, "elo1": elo1, "alpha": alpha, "beta": beta, "model": model}
-    with playing(store, run_id), worker_pool(spec) as pool, stop_on_signals(pool):
-        open_run(spec_json, store, run_id, hypotheses)
+    with (
+        playing(store, run_id, patience=patience()),
+        limited_pool(spec) as pool,
+        stop_on_signals(pool),
+        obey_server(pool),
+        reported(),
+    ):
+        open_run(spec_json, store, run_id, hypotheses, served)
+        show_where(store, run_id)
         call_referee(store, run_id, spec_json, pool)
 
-        fitness = evaluate(spec_json, store, run_id, pool, agents=agents_to_play(store, run_id))
+        with shown_if_paused(store, run_id, pool):
+            fitness = evaluate(spec_json, store, run_id, pool, agents=agents_to_play(store, run_id))
 
-        play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness)], pool)
+            play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness)], pool)
 
-        close_test(store, run_id)
-        publish_standings(store, run_id)
-
-        summary = persist_run(store, run_id)
-        return end_state(summary, stopped=pool.stop.is_set())
+        plainly_if_stopped(close_test, pool)(store, run_id)
+        summary, _ = conclude(store, run_id, pool)
+        ended = end_state(summary, stopped=pool.stop.is_set())
+    if not ended.is_cancelled():
+        tell(store, run_id, summary)
+    return ended

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
+from prefect import Task
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 
 from banzuke.progress import announce_plan, announce_problem, announce_skipped, announce_stage
+from banzuke.ratings.standings import Difference
 from banzuke.record import PlannedGame
 from banzuke.schedule.batches import cut_batches, cut_evenly, cut_for_verdict
 from banzuke.workers.hall import lanes_of, order_of_play
@@ -18,10 +22,14 @@ from flows.play_batches import Todo, play_batches
 from storage.game_store import GameStore
 from storage.ledger import Ledger
 from tasks.evaluate import Fitness, probe_agent, record_fitness, record_put_off, score_agent, unscored
+from tasks.publish import persist_run
+from tasks.rate import publish_standings
 from tasks.runs import parse_spec
 from tasks.steps import plan_step
 from tasks.summary import Summary
 
+P = ParamSpec("P")
+R = TypeVar("R")
 PLIES_EXPECTED = 100
 """A typical game, for cutting batches only."""
 
@@ -37,15 +45,10 @@ def evaluate(
     if not agents:
         return {}
     announce_stage("evaluate", f"{len(agents)} agents")
-    probes = [probe_agent.submit(spec_json, store, run_id, agent) for agent in agents]
-    wait_for(probes)
+    fitness = probe(spec_json, store, run_id, pool, agents)
     if pool.stop.is_set():
         return {}
-    fitness = {found.agent: found for found in (probe.result() for probe in probes)}
     fit = [agent for agent, found in fitness.items() if found.fit]
-    for agent, found in fitness.items():
-        if not found.fit:
-            announce_problem(f"unfit, left out: {agent}: {found.reason}")
     scores = [
         score_agent.submit(spec_json, store, run_id, agent, part, pool.size)
         for agent in unscored(spec_json, store, run_id, fit)
@@ -56,6 +59,19 @@ def evaluate(
     return {} if pool.stop.is_set() else fitness
 
 
+def probe(spec_json: str, store: str, run_id: str, pool: WorkerPool, agents: Collection[str]) -> dict[str, Fitness]:
+    """Probe agents, all at once as far as there are workers; what was found out, nothing if the run was stopped."""
+    probes = [probe_agent.submit(spec_json, store, run_id, agent) for agent in agents]
+    wait_for(probes)
+    if pool.stop.is_set():
+        return {}
+    fitness = {found.agent: found for found in (probe.result() for probe in probes)}
+    for agent, found in fitness.items():
+        if not found.fit:
+            announce_problem(f"unfit, left out: {agent}: {found.reason}")
+    return fitness
+
+
 def plan_batches(
     spec_json: str,
     store: str,
@@ -64,6 +80,7 @@ def plan_batches(
     fitness: Mapping[str, Fitness],
     *,
     only: Collection[str] | None = None,
+    hosts: int = 1,
 ) -> Todo:
     """Cut every game without a counting result whose two agents are fit into batches.
 
@@ -74,11 +91,12 @@ def plan_batches(
         pool: whose workers will play.
         fitness: of the agents that may play; a game of anybody else stays missing.
         only: ids of the games to play; None for all that are missing.
+        hosts: how many machines play the run at the same time.
     """
     ledger = Ledger(GameStore(store), run_id)
     missing = set(ledger.missing_ids())
     planned, counting = len(ledger.plan), ledger.tallies().counting
-    announce_plan(planned=planned, counting=counting)
+    announce_plan(run_id, planned=planned, counting=counting)
     wanted = missing if only is None else missing.intersection(only)
     todo = []
     for game in ledger.plan:
@@ -111,20 +129,28 @@ def plan_batches(
         spec_json=spec_json,
         run_id=run_id,
         planned=planned,
-        counting=counting,
         at_tables=table_batches,
         in_hall=hall_batches,
         lanes=lanes,
+        hosts=hosts,
     )
 
 
-def play_in_steps(spec_json: str, store: str, run_id: str, pool: WorkerPool, fitness: Mapping[str, Fitness]) -> None:
+def play_in_steps(
+    spec_json: str,
+    store: str,
+    run_id: str,
+    pool: WorkerPool,
+    fitness: Mapping[str, Fitness],
+    *,
+    only: Collection[str] | None = None,
+) -> None:
     """Play what is missing; in an adaptive tournament then what each further step plans, until none follows.
 
     A step is planned when no game of those before it is left to be tried: a void game that was tried often enough is
-    missing from the results, and from no later step.
+    missing from the results, and from no later step. ``only`` is as in :func:`plan_batches`, for what is planned now.
     """
-    play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness)], pool)
+    play_missing(store, [plan_batches(spec_json, store, run_id, pool, fitness, only=only)], pool)
     spec = parse_spec(spec_json)
     while spec.tournament.format == "adaptive" and not pool.stop.is_set():
         put_off = pool.breaker(run_id, spec.limits.put_off_after).put_off
@@ -168,6 +194,36 @@ def end_state(summary: Summary, *, stopped: bool) -> State[Summary]:
     if summary.has_ended:
         return Completed(message=message, data=summary)
     return Failed(name="Degraded", message=message, data=summary)
+
+
+def conclude(store: str, run_id: str, pool: WorkerPool) -> tuple[Summary, Difference | None]:
+    """Rate what a run has, publish it and sum it up; also of a run that was stopped.
+
+    Returns:
+        What became of it, and how much stronger its newest checkpoint is than the one before.
+    """
+    step = plainly_if_stopped(publish_standings, pool)(store, run_id)
+    return plainly_if_stopped(persist_run, pool)(store, run_id), step
+
+
+@contextlib.contextmanager
+def shown_if_paused(store: str, run_id: str, pool: WorkerPool) -> Iterator[None]:
+    """What a run has is shown also where Prefect ends the block, wherever a task of it ends, because it is paused.
+
+    Raises:
+        Pause: it is; at its end.
+    """
+    try:
+        yield
+    except Pause:
+        pool.stop.set()
+        conclude(store, run_id, pool)
+        raise
+
+
+def plainly_if_stopped(task: Task[P, R], pool: WorkerPool) -> Callable[P, R]:
+    """A task; where the run is stopped what it does, without Prefect, which begins no task of a run that is paused."""
+    return task.fn if pool.stop.is_set() else task
 
 
 def wait_for(futures: Sequence[PrefectFuture[Any]]) -> None:
