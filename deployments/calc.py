@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from banzuke.errors import RatingError, SpecError
+from deployments.options import AsJson
 from deployments.streams import print_json
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ Pentanomial = Annotated[
     str | None,
     typer.Option("--pentanomial", metavar="A,B,C,D,E", help="Pairs of games by score: LL, LD, DD+WL, WD, WW."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 
 
 @app.command()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,10 @@ import typer
 from banzuke import __version__
 from banzuke.errors import (
     BanzukeError,
-    CorruptPartError,
+    NoServerError,
+    NoSuchRunError,
+    NotDeployedError,
+    RefusedError,
     RunBusyError,
     RunChangedError,
     SpecError,
@@ -30,8 +32,15 @@ from banzuke.errors import (
 )
 from banzuke.specs import LimitsSpec, Spec, load_spec
 from deployments.calc import app as calc_app
+from deployments.control import app as control_app
+from deployments.damage import damage_named, one_line
+from deployments.hosting import app as hosting_app
+from deployments.notation import app as notation_app
 from deployments.open_files import raise_open_files_limit
-from deployments.streams import make_streams_safe, print_json
+from deployments.options import DEFAULT_STORE, AsJson, Store
+from deployments.reporting import app as reporting_app
+from deployments.streams import last_line, make_streams_safe, print_json
+from deployments.watch import app as watch_app
 from flows.stopping import StoppedError, stopping_signals
 
 if TYPE_CHECKING:
@@ -39,6 +48,16 @@ if TYPE_CHECKING:
     from tasks.summary import Summary
 
 OK, FAULT_OF_OURS, BAD_SPEC, DEGRADED = 0, 1, 2, 3
+MENDED_BY_WHO_ASKS = (
+    SpecError,
+    RunBusyError,
+    RunChangedError,
+    UnknownRunError,
+    NoServerError,
+    NotDeployedError,
+    NoSuchRunError,
+    RefusedError,
+)
 
 app = typer.Typer(
     name="banzuke",
@@ -50,23 +69,21 @@ app = typer.Typer(
 )
 
 app.add_typer(calc_app)
+app.add_typer(hosting_app)
+app.add_typer(control_app)
+app.add_typer(notation_app)
+app.add_typer(reporting_app)
+app.add_typer(watch_app)
 
-Store = Annotated[str, typer.Option("--store", metavar="URI", help="Where the games are: a folder or an fsspec URL.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of Prefect and of the tasks.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The tournament, a TOML file.")]
 ChosenRules = Annotated[
     Literal["csa", "keisei"] | None,
     typer.Option("--rules", help="Which rules, instead of those that the spec says."),
 ]
-DEFAULT_STORE = "./banzuke-store"
 COMPLETE = "stopped, but everything was complete by then: nothing is left to be played"
 MOST_FAULTS_SHOWN = 25
-LONGEST_FAULT = 400
 HIGHEST_ANCHOR = 100_000.0
-
-_last_line = ["stopped"]
-"""What is said where a signal ends the command outside a flow; it changes as the command goes on."""
 
 
 @app.command()
@@ -225,7 +242,7 @@ def standings(
     for line in selected.left_out:
         _say(line)
     chosen = selected.run_ids
-    with _damage_named(chosen):
+    with damage_named(chosen):
         rated = rate_runs(games, chosen, count_faults=count_faults, anchor=anchor, anchor_elo=anchor_elo)
     shown = rated if not agents else rated.only(matching_agents(rated, agents))
     if len(chosen) == 1 and not count_faults and anchor is None and anchor_elo is None:
@@ -343,7 +360,7 @@ def runs(*, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="Which run.")],
+    run_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which run. Default: the newest.")] = None,
     *,
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
@@ -351,19 +368,21 @@ def show(
     """Show one run: what was planned, what counts, what went wrong, and the standings."""
     from deployments.printing import print_run, summary_json  # noqa: PLC0415 - see run
     from tasks.rating import rate_runs, rows_of  # noqa: PLC0415 - see run
+    from tasks.selection import select_runs  # noqa: PLC0415 - see run
     from tasks.summary import health, summarise  # noqa: PLC0415 - see run
 
     games = _opened(store)
-    with _damage_named([run_id]):
-        summary = summarise(games, run_id)
+    chosen = run_id or select_runs(games).run_ids[0]
+    with damage_named([chosen]):
+        summary = summarise(games, chosen)
         # Of the games as they are now: those that were published may be older.
-        rated = rate_runs(games, [run_id]).standings
-        summary = replace(summary, standings=tuple(rows_of(run_id, rated)))
+        rated = rate_runs(games, [chosen]).standings
+        summary = replace(summary, standings=tuple(rows_of(chosen, rated)))
         condition = health(games, summary, rated.warnings)
         if as_json:
             print_json(summary_json(summary, store) | {"health": condition})
         else:
-            print_run(summary, condition, games.read_run(run_id))
+            print_run(summary, condition, games.read_run(chosen))
 
 
 def _version(value: bool) -> None:
@@ -412,19 +431,6 @@ def _new_run_id(name: str) -> str:
     return f"{name[: 64 - len(stamp) - 1].rstrip('-')}-{stamp}"
 
 
-@contextlib.contextmanager
-def _damage_named(run_ids: Sequence[str]) -> Iterator[None]:
-    """What the store's documents hold is what somebody wrote there: where it is not what a run has, say so."""
-    try:
-        yield
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        if os.environ.get("BANZUKE_TRACEBACK"):
-            raise
-        raise CorruptPartError(
-            f"run {', '.join(run_ids)}: what is stored of it is not what a run has ({_one_line(error)})"
-        ) from error
-
-
 def _age(text: str) -> timedelta:
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     if len(text) < 2 or not text[:-1].isdecimal() or text[-1] not in units or len(text) > 7:
@@ -443,13 +449,13 @@ def _report(summaries: Sequence[Summary], store: str, *, as_json: bool, seconds:
 
 
 def _going_on(again: str) -> str:
-    _last_line[0] = f"stopped; everything finished is kept. Go on with: {again}"
+    last_line[0] = f"stopped; everything finished is kept. Go on with: {again}"
     return again
 
 
 def _is_over(*, complete: bool) -> None:
     if complete:
-        _last_line[0] = COMPLETE
+        last_line[0] = COMPLETE
 
 
 def _leave(*, complete: bool, stopped_by: int | None, again: str) -> NoReturn:
@@ -482,14 +488,14 @@ def main() -> NoReturn:
     try:
         raise_open_files_limit()
         app()
-    except (SpecError, RunBusyError, RunChangedError, UnknownRunError) as error:
+    except MENDED_BY_WHO_ASKS as error:
         _say(_clipped(str(error)))
         sys.exit(BAD_SPEC)
     except StoppedError as error:
-        _say(_last_line[0])
+        _say(last_line[0])
         sys.exit(128 + error.number)
     except _Ended:
-        _say(_last_line[0])
+        _say(last_line[0])
         raise
     except BanzukeError as error:
         _say(f"banzuke: {error}")
@@ -497,7 +503,7 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get("BANZUKE_TRACEBACK"):
             raise
-        _say(f"banzuke: a fault of ours: {_one_line(error)} (BANZUKE_TRACEBACK=1 shows where)")
+        _say(f"banzuke: a fault of ours: {one_line(error)} (BANZUKE_TRACEBACK=1 shows where)")
         sys.exit(FAULT_OF_OURS)
     sys.exit(OK)
 
@@ -506,11 +512,6 @@ def _clipped(faults: str) -> str:
     lines = faults.splitlines()
     more = len(lines) - MOST_FAULTS_SHOWN
     return faults if more <= 0 else "\n".join([*lines[:MOST_FAULTS_SHOWN], f"… and {more} more"])
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= LONGEST_FAULT else f"{text[:LONGEST_FAULT]}…"
 
 
 if __name__ == "__main__":

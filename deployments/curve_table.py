@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from banzuke.ratings.elo import normal_quantile
-
 if TYPE_CHECKING:
     from banzuke.ratings.curve import CurvePoint
     from banzuke.ratings.standings import Differences
@@ -54,10 +52,8 @@ def curve_table(curve: Sequence[CurvePoint], differences: Differences) -> Table:
 def _gain(point: CurvePoint, before: CurvePoint | None, differences: Differences) -> tuple[str, str]:
     if before is None or point.elo is None:
         return "", ""
-    one, other = differences.agents.index(point.agent), differences.agents.index(before.agent)
-    gain = float(differences.elo[one] - differences.elo[other])
-    half_width = normal_quantile() * float(differences.errors[one, other])
-    return f"{gain:+.0f}", f"{gain - half_width:+.0f} … {gain + half_width:+.0f}"
+    gain = differences.between(point.agent, before.agent)
+    return f"{gain.elo:+.0f}", f"{gain.low:+.0f} … {gain.high:+.0f}"
 
 
 def _bar(point: CurvePoint, low: float, high: float) -> Text:

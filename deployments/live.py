@@ -21,18 +21,17 @@ from rich.text import Text
 
 from banzuke import progress
 from banzuke.outcome import Side, Status
+from banzuke.pace import pace
 from banzuke.ratings.scores import GameColumns
 from banzuke.ratings.standings import Entrant, Standings, compute_standings
 from banzuke.record import GameRecord
 from banzuke.specs import Spec
 from deployments.printing import standings_table
+from storage.counting import counting_games
 from storage.game_store import GameStore
-from storage.queries import counting_games
 
 RERATE_SECONDS = 2.0
 LINE_SECONDS = 15.0
-PATIENCE = 5.0
-"""So many games' time without a game that counts, and nobody knows how long the rest will take."""
 _SCORES = {Side.FIRST: 1.0, None: 0.5, Side.SECOND: 0.0}
 
 
@@ -51,7 +50,7 @@ class _Display:
     def on_stage(self, stage: str, detail: str) -> None:
         """Nothing to show."""
 
-    def on_plan(self, *, planned: int, counting: int) -> None:
+    def on_plan(self, run_id: str, *, planned: int, counting: int) -> None:
         """Nothing to show."""
 
     def on_records(self, records: Sequence[GameRecord]) -> None:
@@ -107,7 +106,7 @@ class LiveTable(_Display):
         self._stage = f"{stage}: {detail}" if detail else stage
         self._say(f"{self.run_id}: {self._stage}")
 
-    def on_plan(self, *, planned: int, counting: int) -> None:
+    def on_plan(self, run_id: str, *, planned: int, counting: int) -> None:  # noqa: ARG002 - it is the one shown
         """Playing begins, or a plan has grown; games of an earlier invocation are in the table from the start."""
         with self._lock:
             is_first, self._planned, self._counting = not self._planned, planned, counting
@@ -155,16 +154,18 @@ class LiveTable(_Display):
 
     def _progress_line(self) -> str:
         now = time.monotonic()
-        done, elapsed = self._counting - self._before, now - self._started
+        so_far = pace(
+            done=self._counting - self._before,
+            left=self._planned - self._counting,
+            elapsed=now - self._started,
+            silent=now - self._counted_at,
+        )
         line = f"{self._counting}/{self._planned} games"
-        if done and elapsed > 1:
-            rate = done / elapsed
-            left = (self._planned - self._counting) / rate
-            line += f", {rate * 60:.0f} a minute"
-            # Where only games are left that do not come to an end, a time that is extrapolated would count up.
-            if now - self._counted_at < max(left, PATIENCE / rate):
+        if so_far is not None:
+            line += f", {so_far.per_minute:.0f} a minute"
+            if so_far.seconds_left is not None:
                 most, step = "at most " if self._test else "", " in this step" if self._grows else ""
-                line += f", {most}{_duration(left)} left{step}"
+                line += f", {most}{_duration(so_far.seconds_left)} left{step}"
         return line + (f", {self._voids} void attempts" if self._voids else "") + self._test
 
     def _render(self) -> RenderableType:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from deployments.curve_table import curve_table
 from deployments.verdicts import sprt_json, sprt_lines
+from tasks.pages import chance_words
 
 if TYPE_CHECKING:
     from banzuke.ratings.standings import StandingRow, Standings
@@ -43,7 +44,7 @@ def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -
             str(row.draws),
             str(row.losses),
             "" if row.score is None else f"{row.score:.3f}",
-            "" if row.los_next is None else f"{100 * row.los_next:.1f} %",
+            chance_words(row.los_next),
         )
     return table
 
@@ -318,6 +319,7 @@ def _print_next(console: Console, summary: Summary, store: str) -> None:
         line = f"the rest:  banzuke backfill --run {summary.run_id} --store {store}"
         console.print(Text(line), soft_wrap=True)
     console.print(Text(f"details:   banzuke show {summary.run_id} --store {store}"), soft_wrap=True)
+    console.print(Text(f"a page:    banzuke report {summary.run_id} --store {store}"), soft_wrap=True)
     if summary.counting:
         columns = "['first_agent', 'second_agent', 'winner', 'termination', 'plies']"
         look = f"import pandas; print(pandas.read_parquet('{store}/games/{summary.run_id}')[{columns}])"

@@ -15,21 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from banzuke.errors import BanzukeError, CorruptPartError, SpecError, StorageError, UnknownRunError
-from banzuke.identity import identify
+from banzuke.errors import BanzukeError
 from banzuke.match.planning import games_planned, plan_run
 from banzuke.progress import announce_problem
-from banzuke.specs import SPEC, Spec, is_name
+from banzuke.specs import SPEC, Spec
 from banzuke.workers.pool import WorkerPool, worker_pool
 from deployments.embedded_server import EmbeddedServer, api
 from deployments.live import BackfillLines, LiveTable
 from deployments.open_files import check_open_files
 from flows.stopping import StoppedError, stop_on_signals
-from storage.game_store import GameStore
-from storage.ledger import Ledger
 from tasks.backfill import shared_spec, specs_of_runs
-from tasks.resuming import check_not_orphaned, check_same_test, check_unchanged, playing
-from tasks.sequential import DEFAULTS, SequentialTest, make_test
+from tasks.beforehand import check_beforehand
+from tasks.sequential import DEFAULTS, make_test
 from tasks.summary import Summary
 
 if TYPE_CHECKING:
@@ -168,44 +165,6 @@ def run_backfill(
             return backfill_games
 
         return Ended(result=call(flow, store, list(run_ids), list(causes), parallel), stopped_by=pool.stopped_by)
-
-
-def check_beforehand(spec: Spec, store: str, run_id: str, test: SequentialTest | None = None) -> None:
-    """Every fault that can be found before anything is started or written.
-
-    Args:
-        spec: what is to be played.
-        store: local path or fsspec URL.
-        run_id: as which run.
-        test: as which sequential test; None for a tournament.
-
-    Raises:
-        SpecError: the run id is none, the opening book or the suite is at fault.
-        RunChangedError: there is a run of that id, planned from something else.
-        RunBusyError: another invocation is playing it.
-    """
-    if not is_name(run_id):
-        raise SpecError(
-            f"--run-id: {run_id!r} is no run id: 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter "
-            "or digit, without '--'"
-        )
-    identities = {agent.name: identify(agent) for agent in spec.agents}
-    plan_run(spec, run_id=run_id, agent_ids={name: identity.agent_id for name, identity in identities.items()})
-    games = GameStore(store)
-    try:
-        document = games.read_run(run_id)
-    except UnknownRunError:
-        check_not_orphaned(games, run_id)
-        return
-    except CorruptPartError:
-        raise
-    except StorageError as error:
-        raise SpecError(f"--store: {error}") from error
-    check_same_test(document, test)
-    if games.has_plan(run_id):
-        check_unchanged(document, spec, identities, Ledger(games, run_id))
-    with playing(store, run_id):
-        """Free now; whoever takes it before the flow does is met there."""
 
 
 @contextlib.contextmanager

@@ -25,6 +25,9 @@ PIECE = 4096
 PATIENCE_SECONDS = 1.0
 """For a reader who does not read, before what stderr has to say is dropped."""
 
+last_line = ["stopped"]
+"""What is said where a signal ends the command outside a flow; it changes as the command goes on."""
+
 
 class OutputLostError(BanzukeError):
     """A result that somebody wanted could not be printed."""
