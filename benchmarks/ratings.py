@@ -2,30 +2,22 @@
 
 - coverage: how often 95 % intervals hold the truth where games of an opening pair depend on each other;
 - sprt: how often the sequential test errs, and the error of its estimate;
-- ordo: the same ratings as Ordo's model gives, and the time of a fit of 200,000 games of 100 agents with intervals;
-- speed: 10 million games of 1,000 agents from Parquet to standings, seconds and peak memory.
+- ordo: the same ratings as Ordo's model gives, and the time of a fit of 200,000 games of 100 agents with intervals.
 
-    python benchmarks/ratings.py [--only coverage,sprt,ordo,speed] [--tournaments 2000] [--tests 4000]
-                                 [--games 10000000] [--agents 1000] [--seed 1] [--quick]
+Ten million games from Parquet to standings are in ``benchmarks/store.py``.
+
+    python benchmarks/ratings.py [--only coverage,sprt,ordo] [--tournaments 2000] [--tests 4000] [--seed 1] [--quick]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
-from large_store import RUN_ID, make_store
 from ordo import POINTS_PER_NAT, ordo_ratings
 from scipy.special import expit
 from simulated_tests import measure_tests
@@ -35,33 +27,24 @@ from banzuke.ratings.elo import ELO_PER_NAT
 from banzuke.ratings.scores import GameColumns
 from banzuke.ratings.sprt import Hypotheses, Model
 from banzuke.ratings.standings import Entrant, compute_standings
-from storage.game_store import GameStore
-from tasks.rating import rows_now
 
 HYPOTHESES = {"logistic": (0.0, 20.0), "normalized": (0.0, 30.0)}
-QUICK = {"tournaments": 3, "tests": 5, "games": 20_000, "agents": 20}
-_MEGABYTE = 1024.0
+QUICK = {"tournaments": 3, "tests": 5}
 
 
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="coverage,sprt,ordo,speed")
+    parser.add_argument("--only", default="coverage,sprt,ordo")
     parser.add_argument("--tournaments", type=int, default=2_000)
     parser.add_argument("--tests", type=int, default=4_000)
-    parser.add_argument("--games", type=int, default=10_000_000)
-    parser.add_argument("--agents", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a thousandth of the work: does it run, not what it finds")
-    parser.add_argument("--rate", metavar="STORE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.rate:
-        rate(arguments.rate)
-        return
     if arguments.quick:
         vars(arguments).update(QUICK)
         HYPOTHESES.update({model: (0.0, 10.0 * elo1) for model, (_, elo1) in HYPOTHESES.items()})
-    parts = {"coverage": coverage, "sprt": sprt, "ordo": ordo, "speed": speed}
+    parts = {"coverage": coverage, "sprt": sprt, "ordo": ordo}
     for name in arguments.only.split(","):
         parts[name](arguments)
 
@@ -179,56 +162,6 @@ def ordo(arguments: argparse.Namespace) -> None:
         ]
     )
     print()
-
-
-def speed(arguments: argparse.Namespace) -> None:
-    """From Parquet to standings, in processes of their own."""
-    print(f"## From Parquet to standings, {arguments.games} games of {arguments.agents} agents\n")
-    with tempfile.TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "store", agents=arguments.agents, games=arguments.games, seed=arguments.seed)
-        files = list((Path(folder) / "store").glob("games/*/*.parquet"))
-        size = sum(file.stat().st_size for file in files) / _MEGABYTE**2
-        runs = []
-        for _ in range(1 if arguments.quick else 3):
-            started = time.perf_counter()
-            command = [sys.executable, str(Path(__file__).resolve()), "--rate", store.uri]
-            root = str(Path(__file__).resolve().parent.parent)
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": root}
-            )
-            runs.append({**json.loads(done.stdout), "process": time.perf_counter() - started})
-    _row(["what", "figure"])
-    _rule(2)
-    _row(["files, MiB", f"{len(files)}, {size:.0f}"])
-    for name, key in (
-        ("store to rows of standings, seconds", "seconds"),
-        ("the whole process, imports included, seconds", "process"),
-        ("of which on a core, of both together, seconds", "cpu"),
-        ("peak memory of the process, MiB", "peak"),
-    ):
-        _row([name, ", ".join(f"{run[key]:.2f}" if key != "peak" else f"{run[key]:.0f}" for run in runs)])
-    _row(["agents rated; widest interval, Elo", f"{runs[0]['rated']}; {runs[0]['widest']:.1f}"])
-    print()
-
-
-def rate(uri: str) -> None:
-    """Rate the store and say what it took."""
-    store = GameStore(uri)
-    started = time.perf_counter()
-    rows = rows_now(store, RUN_ID)
-    seconds = time.perf_counter() - started
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    widths = [
-        row.elo_high - row.elo_low for row in rows if row.elo_high is not None and row.elo_low is not None and row.rated
-    ]
-    figures = {
-        "seconds": seconds,
-        "cpu": used.ru_utime + used.ru_stime,
-        "peak": used.ru_maxrss / _MEGABYTE,
-        "rated": len(widths),
-        "widest": max(widths),
-    }
-    print(json.dumps(figures))
 
 
 def _signed(figure: float) -> str:

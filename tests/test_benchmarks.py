@@ -55,7 +55,7 @@ def test_a_benchmark_of_networks_prints_its_ratios(program: str, options: list[s
 
 
 def test_the_benchmark_of_ratings_prints_its_tables() -> None:
-    """Four tables without a gap, on a thousandth of the work; what needs no luck is as it should be."""
+    """Three tables without a gap, on a thousandth of the work; what needs no luck is as it should be."""
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "ratings.py", "--quick"],
         capture_output=True,
@@ -68,8 +68,30 @@ def test_the_benchmark_of_ratings_prints_its_tables() -> None:
     assert 0 == done.returncode, done.stderr
     headings = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("## ")]
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert ["Coverage", "Sequential", "Ordo's", "From"] == headings
-    assert 1 + 9 + 1 + 10 + 1 + 4 + 1 + 6 == len(rows)
+    assert ["Coverage", "Sequential", "Ordo's"] == headings
+    assert 1 + 9 + 1 + 10 + 1 + 4 == len(rows)
     assert "nan" not in done.stdout
     converted = next(row for row in rows if row.startswith("| largest difference after converting"))
     assert 0.5 > float(converted.split("|")[2])
+
+
+def test_the_benchmark_of_a_store_prints_its_tables(tmp_path: Path) -> None:
+    """A ratio for everything that is compared, on a five-hundredth of the games, and no gap."""
+    done = subprocess.run(
+        [
+            *(sys.executable, ROOT / "benchmarks" / "store.py", "--quick"),
+            *("--only", "sizes,count,scan,frames", "--folder", tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert 0 == done.returncode, done.stderr
+    headings = [line for line in done.stdout.splitlines() if line.startswith("### ")]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert 4 == len(headings)
+    assert 1 + 6 + 1 + 4 + 1 + 4 + 1 + 3 == len(rows)
+    assert "nan" not in done.stdout

@@ -179,7 +179,7 @@ def test_a_signal_at_any_stage_says_how_to_go_on(
             assert process.poll() is None
 
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=30)
 
     assert process.returncode == 143, out + err
     assert "Traceback" not in err

@@ -52,10 +52,10 @@ def test_a_plan_that_grows_is_counted_from_the_beginning(small_spec: Callable[..
     spec = load_spec(small_spec())
     grows = spec.model_copy(update={"tournament": spec.tournament.model_copy(update={"format": "adaptive"})})
     table = LiveTable(grows, str(tmp_path), "r", live=False)
-    table.on_plan(planned=84, counting=0)
+    table.on_plan("r", planned=84, counting=0)
     table._started -= 60.0
 
-    table.on_plan(planned=104, counting=84)
+    table.on_plan("r", planned=104, counting=84)
     table._counted_at = time.monotonic()
 
     assert re.fullmatch(r"84/104 games, 8\d a minute, 0:1\d left in this step", table._progress_line())
@@ -126,7 +126,7 @@ def test_backfill_lines_come_in_the_order_of_their_numbers(monkeypatch: pytest.M
 def test_a_sequential_test_shows_where_it_stands_between_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     """The progress has the ratio, its bounds and the pairs; the verdict is said at once, not at the next line."""
     with LiveTable(SPEC, "store", "r", live=True) as table:
-        announce_plan(planned=480, counting=0)
+        announce_plan("r", planned=480, counting=0)
         announce_test(llr=-1.234, lower=-2.944, upper=2.944, pairs=17, verdict=None)
         under_way = table._progress_line()
         said_before = capsys.readouterr().err

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from deployments.embedded_server import EmbeddedServer
+from tasks.artifacts import artifact_key
 
 SPEC = """
 name = "served"
@@ -80,10 +81,10 @@ def test_a_degraded_run_is_red_in_prefect_and_shows_its_standings(
     )
     assert "2 of 6 games count; 0 void, 4 missing, 1 agents unfit" == flow_run["state"]["message"]
     artifacts = {artifact["key"]: artifact for artifact in ask(server, "artifacts") if artifact["key"]}
-    standings = json.loads(artifacts["standings-red-1"]["data"])
+    standings = json.loads(artifacts[artifact_key("standings", "Red_1")]["data"])
     assert {"random", "material", "broken"} == {row["agent"] for row in standings}
-    assert next(row for row in standings if row["agent"] == "broken")["elo"] is None
-    assert artifacts["progress-red-1"]["data"] == pytest.approx(100 * 2 / 6)
+    assert "unrated" == next(row for row in standings if row["agent"] == "broken")["elo"]
+    assert artifacts[artifact_key("progress", "Red_1")]["data"] == pytest.approx(100 * 2 / 6)
 
 
 def test_the_embedded_server_dies_with_whoever_started_it(environment: Mapping[str, str], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from test_store_schemas import game_record, planned_game, record, run_document, void_record
 
 from banzuke.errors import StorageError
+from banzuke.outcome import Status
 from banzuke.record import GameRecord
 from storage import compaction
 from storage.atomic import LocalFiles
@@ -63,7 +64,7 @@ def plainly_read(folder: Path) -> list[int]:
 
 
 def test_parts_become_one_sorted_file(store: GameStore, folder: Path) -> None:
-    """One file takes the place of all parts, names them, and has its rows in the order of (game_no, attempt)."""
+    """One file takes the place of all parts, names them, and has results by number and then void attempts."""
     parts = names_in(folder)
     store.record("nightly", [void_record(game_no=1, attempt=3)])
     store.record("nightly", [void_record(game_no=1, attempt=2)])
@@ -73,11 +74,23 @@ def test_parts_become_one_sorted_file(store: GameStore, folder: Path) -> None:
     [merged] = folder.iterdir()
     rows = pd.read_parquet(merged)
     assert compaction.Compaction(merged=8, rows=8, damaged=(), is_busy=False) == done
-    assert [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (4, 1), (5, 1)] == [
+    assert [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (1, 2), (1, 3)] == [
         *zip(rows["game_no"], rows["attempt"], strict=True)
     ]
     assert set(parts) < set(json.loads(pq.read_metadata(merged).metadata[b"banzuke.merged_parts"]))
     assert GAMES == pq.read_schema(merged).remove_metadata()
+
+
+def test_void_attempts_are_read_without_the_results(store: GameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a stretch of the merged file of their own, and only that is read for them."""
+    monkeypatch.setattr("storage.parts._FEW_ROWS", 1)
+    store.record("nightly", [void_record(game_no=1, attempt=3), void_record(game_no=0, attempt=2)])
+    store.compact("nightly")
+
+    void = store.games("nightly", ["game_no", "attempt"], status=Status.VOID).table
+
+    assert [(0, 2), (1, 3)] == [(row["game_no"], row["attempt"]) for row in void.to_pylist()]
+    assert 8 == store.games("nightly", ["game_no"]).table.num_rows
 
 
 def test_compacting_again_changes_nothing(store: GameStore, folder: Path) -> None:
@@ -120,6 +133,20 @@ def test_a_full_file_is_left_alone(store: GameStore, folder: Path, monkeypatch: 
     assert list(range(7)) == plainly_read(folder)
 
 
+def test_the_list_of_parts_stays_short(store: GameStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more parts than a footer should name, some are merged first and what comes of them again, into one file."""
+    monkeypatch.setattr(compaction, "MOST_NAMES", 2)
+    store.record("nightly", [game_record(game_no=6)])
+
+    done = store.compact("nightly")
+
+    [merged] = folder.iterdir()
+    assert 2 >= len(json.loads(pq.read_metadata(merged).metadata[MERGED_PARTS_KEY]))
+    assert done.merged > 7
+    assert list(range(7)) == plainly_read(folder)
+    assert 0 == store.compact("nightly").merged
+
+
 def test_parts_of_a_later_version_stay_as_they_are(store: GameStore, folder: Path) -> None:
     """What cannot be merged without losing columns unknown here is not touched."""
     later = to_table([game_record(game_no=6)], GameRecord).append_column("opening_eval", pa.array([17]))
@@ -157,7 +184,7 @@ def test_a_list_of_parts_is_not_believed(store: GameStore, folder: Path) -> None
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from storage import atomic
+from storage import atomic, compaction
 from storage.game_store import GameStore
 
 class Countdown:
@@ -170,6 +197,7 @@ class Countdown:
         return self.real(*arguments, **options)
 
 address, where, allowed = sys.argv[1], sys.argv[2], int(sys.argv[3])
+compaction.MOST_NAMES = int(sys.argv[4])
 if where == "write":
     os.fsync = Countdown(os.fsync, allowed)
 elif where == "publish":
@@ -181,9 +209,9 @@ GameStore(address).compact("nightly")
 """
 
 
-def killed_compaction(store: GameStore, where: str, allowed: int) -> None:
+def killed_compaction(store: GameStore, where: str, allowed: int, most_names: int = 256) -> None:
     """A process that compacts and kills itself at its next such step after so many."""
-    command = [sys.executable, "-c", KILLED_AT, store.uri, where, str(allowed)]
+    command = [sys.executable, "-c", KILLED_AT, store.uri, where, str(allowed), str(most_names)]
     killed = subprocess.run(command, timeout=60, check=False)
     assert -signal.SIGKILL == killed.returncode
 
@@ -215,6 +243,20 @@ def test_a_killed_compaction_is_finished_by_the_next(
     """Nothing is lost, every attempt is read once at once, and the next one leaves one file and no litter."""
     killed_compaction(store, where, allowed)
     assert left == lasting_files(folder)
+    assert list(range(6)) == game_numbers(store)
+
+    store.compact("nightly")
+
+    assert (0, 1, 0) == lasting_files(folder)
+    assert list(range(6)) == plainly_read(folder)
+
+
+@pytest.mark.parametrize(("where", "allowed"), [("publish", 2), ("delete", 3), ("delete", 7), ("delete", 9)])
+def test_a_compaction_killed_between_its_rounds_is_finished_by_the_next(
+    store: GameStore, folder: Path, where: str, allowed: int
+) -> None:
+    """Six parts are three files, then two, then one; whichever of them was there, nothing is lost or left."""
+    killed_compaction(store, where, allowed, most_names=2)
     assert list(range(6)) == game_numbers(store)
 
     store.compact("nightly")
@@ -400,6 +442,7 @@ def test_a_settled_race_is_still_an_attempt(store: GameStore) -> None:
     store.compact("nightly")
 
     assert before == Ledger(store, "nightly").attempts()
+    assert 1 == Ledger(store, "nightly").repeated_attempts()
     assert 2 == before[game_record(game_no=1).game_id]
 
 

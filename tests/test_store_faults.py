@@ -479,7 +479,7 @@ def litter(root: Path) -> list[Path]:
     """A dead writer's temporary file in every folder of the run, and two locks nobody holds."""
     folders = [path for path in root.rglob("nightly") if path.is_dir()]
     dead = subprocess.run(
-        [sys.executable, "-c", "from storage.atomic import _temporary_name; print(_temporary_name())"],
+        [sys.executable, "-c", "from storage.atomic import temporary_name; print(temporary_name())"],
         capture_output=True,
         text=True,
         check=True,

@@ -63,6 +63,7 @@ def test_played_forfeited_void_and_missing_games_are_told_apart(store: GameStore
     assert ids(5, 2, 4) == ledger.missing_ids()
     assert dict(zip(ids(0, 1, 2, 3), (1, 1, 1, 2), strict=True)) == ledger.attempts()
     assert dict(zip(ids(3), (2,), strict=True)) == ledger.attempts(ids(3, 4))
+    assert 1 == ledger.repeated_attempts()
     assert set(ids(0, 1, 3)) == set(counting_attempts(store))
 
 

@@ -19,9 +19,9 @@ from banzuke.errors import GameAlreadyRecordedError
 from banzuke.outcome import Side, Status, Termination
 from banzuke.record import GameRecord
 from storage.atomic import LocalFiles
+from storage.counting import counting_games
 from storage.game_store import GameStore
 from storage.ledger import Ledger, Tallies, VoidCause
-from storage.queries import counting_games
 from storage.schemas import to_rows
 
 PLANNED = 5

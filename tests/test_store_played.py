@@ -10,9 +10,9 @@ from test_store_schemas import game_record, record, void_record
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status, Termination
+from storage.counting import game_courses
 from storage.game_store import GameStore
 from storage.played import played_games
-from storage.queries import game_courses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,11 +33,11 @@ def test_games_by_run_and_number(store: GameStore) -> None:
 
     games = played_games(store, ["b", "a", "b"])
 
-    assert [0, 0, 0, 1, 1] == games.run.tolist()
+    assert [0, 0, 0, 1, 1] == games.counting.run.tolist()
     assert games.circumstances is not None
-    assert [0, 2, 3, 0, 1] == games.circumstances.game_no.tolist()
+    assert [0, 2, 3, 0, 1] == games.counting.game_no.tolist()
     assert [2**62 + number for number in (0, 2, 3, 0, 1)] == games.circumstances.seed.tolist()
-    assert [0.0, 0.5, 1.0, 1.0, 1.0] == games.first_score.tolist()
+    assert [0.0, 0.5, 1.0, 1.0, 1.0] == games.counting.first_score.tolist()
     assert ["opening-0", "opening-1", "opening-1", "opening-1", "opening-0"] == [
         games.openings[index] for index in games.opening
     ]
@@ -45,8 +45,8 @@ def test_games_by_run_and_number(store: GameStore) -> None:
     assert [("material-2", "m" * 64), ("random", "r" * 64)] == [
         games.agents[index] for index in (games.first[0], games.second[0])
     ]
-    assert games.pair[1] == games.pair[2]
-    assert 3 == len(set(games.pair.tolist()))
+    assert games.counting.pair[1] == games.counting.pair[2]
+    assert 3 == len(set(games.counting.pair.tolist()))
     ending = games.circumstances.ending
     assert ending[2] == ending[3]
     assert 4 == len(set(ending.tolist()))
@@ -86,7 +86,11 @@ def test_nothing_played(store: GameStore) -> None:
     record(store, "daily", [game_record("daily")])
 
     assert played_games(store, ["daily"]).circumstances is None
-    assert (0, 0, ()) == ((games := played_games(store, ["nightly"])).run.size, games.faulty.agent.size, games.agents)
+    assert (0, 0, ()) == (
+        (games := played_games(store, ["nightly"])).counting.run.size,
+        games.faulty.agent.size,
+        games.agents,
+    )
     with pytest.raises(UnknownRunError):
         played_games(store, ["nowhere"])
     with pytest.raises(UnknownRunError):

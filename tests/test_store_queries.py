@@ -1,278 +1,267 @@
-"""What ratings are given: the counting games as columns of numbers, and how many are repeats."""
+"""Questions to a store in SQL, against answers that are counted by hand."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store_schemas import game_record, record, void_record
+from test_store_schemas import game_record, planned_game, record, run_document, void_record
 
-from banzuke.errors import UnknownRunError
+from banzuke.errors import GameAlreadyRecordedError, SpecError, StorageError, UnknownRunError
 from banzuke.outcome import Side, Status, Termination
-from banzuke.ratings.scores import GameColumns, Tally, tally
+from banzuke.record import GameRecord
+from storage import queries
+from storage.atomic import open_files
 from storage.game_store import GameStore
-from storage.queries import IdenticalGroup, counting_games, identical_games
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from storage.queries import CountingGames
+from storage.queries import DATASETS, VIEWS, connect, read_pandas, read_polars
+from storage.recorded import counting_games_of
+from storage.repeats import recorded_files, repeated_games
+from storage.schemas import to_table
 
 DRAW = {"winner": None, "termination": Termination.REPETITION}
 SECOND_WINS = {"winner": Side.SECOND}
-FORFEIT_OF_FIRST = {
-    "status": Status.FORFEIT,
-    "termination": Termination.ILLEGAL_MOVE,
-    "winner": Side.SECOND,
-    "fault": Side.FIRST,
-}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> GameStore:
-    return GameStore(str(tmp_path / "store"))
+def store(tmp_path: Path) -> str:
+    """Two runs: a pair that was won by the first side both times, and half of a pair with a void attempt before it."""
+    uri = str(tmp_path / "store")
+    games = GameStore(uri)
+    for run_id in ("one", "two"):
+        games.create_run(run_id, run_document(run_id))
+        games.write_plan(run_id, [planned_game(run_id, number) for number in range(4)])
+    record(games, "one", [game_record("one", 0), game_record("one", 1)])
+    record(games, "one", [void_record("one", 2), game_record("one", 2, 2, **DRAW)])
+    record(games, "two", [game_record("two", 0, **SECOND_WINS)])
+    return uri
 
 
-def by_name(games: CountingGames) -> list[tuple[str, str, float]]:
-    """Who played whom and how it ended, in the order of the games."""
-    return [
-        (games.agents[first], games.agents[second], float(score))
-        for first, second, score in zip(games.first, games.second, games.first_score, strict=True)
-    ]
+def test_every_view_can_be_asked(store: str) -> None:
+    """Also of a store whose only run has no game, and each has the columns that are described."""
+    GameStore(f"{store}-empty").create_run("one", run_document("one"))
+    for uri in (store, f"{store}-empty"):
+        database = connect(uri)
+        for name in DATASETS:
+            assert database.view(name).columns == DATASETS[name][1].names
+        for name, view in VIEWS.items():
+            assert set(view.columns) <= set(database.view(name).columns)
 
 
-def test_results_are_seen_from_the_first_side(store: GameStore) -> None:
-    """Wins, draws and losses are 1, 0.5 and 0 for the agent that had the first move, in the games' order."""
-    record(store, "nightly", [game_record(game_no=2, **DRAW), game_record(game_no=3, **FORFEIT_OF_FIRST)])
-    record(store, "nightly", [game_record(game_no=0), game_record(game_no=1, **SECOND_WINS)])
+def test_results_are_the_counting_rows(store: str) -> None:
+    """As the ledger has them, a race included; of games that were void first the later attempt."""
+    first = game_record("one", 0)
+    late = game_record("one", 0, attempt_id="late", started_at=first.started_at + timedelta(days=1), **DRAW)
+    GameStore(store).record("one", [late])
 
-    games = counting_games(store, ["nightly"])
+    found = connect(store).sql("select attempt_id from results where run_id = 'one' order by game_no").fetchall()
 
-    assert [
-        ("material-2", "random", 1.0),
-        ("random", "material-2", 0.0),
-        ("material-2", "random", 0.5),
-        ("random", "material-2", 0.0),
-    ] == by_name(games)
-    assert ("material-2", "random") == games.agents
-    assert ("m" * 64, "r" * 64) == games.agent_ids
-    assert [False, False, False, True] == games.is_forfeit.tolist()
-    assert [0, 0] == games.void_attempts.tolist()
-    assert games.pair[0] == games.pair[1]
-    assert games.pair[2] == games.pair[3]
-    assert games.pair[0] != games.pair[2]
-    assert {np.dtype(np.int64)} == {games.first.dtype, games.second.dtype, games.pair.dtype}
-    assert 0 == len(games.void.first)
-    assert () == games.damaged
+    assert [game.attempt_id for game in counting_games_of(GameStore(store), "one")] == [row[0] for row in found]
 
 
-def test_only_the_counting_attempt_is_rated(store: GameStore) -> None:
-    """Of a game's attempts one is rated: the first with a result."""
-    record(store, "nightly", [void_record(), game_record(attempt=2, **DRAW), game_record(attempt=3)])
+def test_pairs_encounters_and_openings_say_what_was_played(store: str) -> None:
+    """One whole pair, in which the side decided; the half pair is no pair, and counts in the encounter."""
+    database = connect(store, ["one"])
 
-    games = counting_games(store, ["nightly"])
-
-    assert [0.5] == games.first_score.tolist()
-    assert [0, 1] == games.void_attempts.tolist()
-    assert 0 == len(games.void.first)
-
-
-def test_a_still_void_game_counts_against_who_was_at_fault_last(store: GameStore) -> None:
-    """A game without a result has one entry, scored by the fault of its latest attempt."""
-    record(
-        store,
-        "nightly",
-        [void_record(game_no=0, fault=Side.SECOND), void_record(game_no=0, attempt=2, fault=Side.FIRST)],
-    )
-    record(store, "nightly", [void_record(game_no=1, fault=Side.SECOND)])
-    record(store, "nightly", [void_record(game_no=2, fault=None, termination=Termination.CANCELLED)])
-
-    games = counting_games(store, ["nightly"])
-
-    assert ["material-2", "random", "material-2"] == [games.agents[index] for index in games.void.first]
-    assert ["random", "material-2", "random"] == [games.agents[index] for index in games.void.second]
-    assert [0.0, 1.0] == games.void.first_score[:2].tolist()
-    assert np.isnan(games.void.first_score[2])
-    assert games.void.pair[0] == games.void.pair[1] != games.void.pair[2]
-    assert [2, 1] == games.void_attempts.tolist()
-    assert 0 == len(games.first)
+    assert [("material-2", "random", 1.0)] == database.sql("select agent, opponent, points from pairs").fetchall()
+    encounter = database.sql(
+        "select games, wins, draws, losses, score_as_first from encounters where agent = 'material-2'"
+    ).fetchall()
+    assert [(3, 1, 1, 1, 0.75)] == encounter
+    assert [(3, 1, 1)] == database.sql("select sum(games), sum(pairs), sum(one_sided) from openings").fetchall()
 
 
-def test_an_attempt_in_two_files_is_rated_once(store: GameStore, tmp_path: Path) -> None:
-    """Where a compaction was interrupted, a row in its part and in the merged file is one result or one void try."""
-    record(store, "nightly", [game_record(game_no=0, **DRAW), void_record(game_no=1)])
-    record(store, "nightly", [game_record(game_no=2), void_record(game_no=1, attempt=2)])
-    parts = {path: path.read_bytes() for path in (tmp_path / "store/games/nightly").iterdir()}
-    expected = counting_games(store, ["nightly"])
-    store.compact("nightly")
+def test_moves_are_the_games_move_by_move(store: str) -> None:
+    """In order, with times and scores beside them."""
+    (game,) = counting_games_of(GameStore(store), "two")
+
+    rows = connect(store, ["two"]).sql("select side, move, time_ms, eval_cp from moves order by ply").fetchall()
+
+    evals = game.evals or (None,) * game.plies
+    sides = [Side.FIRST, Side.SECOND] * game.plies
+    assert list(zip(sides, game.moves, game.move_times_ms, evals, strict=False)) == rows
+
+
+def test_frames_are_what_was_asked_for(store: str) -> None:
+    """Columns, rows and runs; what does not exist is said in a line."""
+    frame = read_pandas(store, "seats", columns=["agent", "score"], where="side = 'first'", run_ids=["tw*"])
+
+    assert (["agent", "score"], 1) == (list(frame.columns), len(frame))
+    likewise = read_polars(store, "seats", columns=["agent", "score"], where="side = 'first'", run_ids=["two"])
+    assert frame.to_dict("records") == likewise.to_dicts()
+    with pytest.raises(SpecError, match="there is no view 'nothing'; there are games"):
+        read_pandas(store, "nothing")
+    with pytest.raises(SpecError, match="nobody"):
+        read_pandas(store, where="nobody = 1")
+    with pytest.raises(SpecError, match="nobody"):
+        read_pandas(store, columns=["nobody"])
+    for condition in ("'x'", "moves[1]::int = 1", "where"):
+        with pytest.raises(SpecError, match="results"):
+            read_pandas(store, where=condition)
+    with pytest.raises(SpecError, match="no column ''"):
+        read_polars(store, columns=[""])
+    with pytest.raises(UnknownRunError, match=r"no run in .* is called three"):
+        connect(store, ["one", "three"])
+    assert {"one"} == set(read_pandas(store, columns=["run_id"], run_ids="one").run_id)
+
+
+def test_a_compaction_in_between_is_not_noticed(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were there when the store was looked at are gone when they are read: it is looked at again."""
+    GameStore(store).record("one", [game_record("one", 3)])
+    wanted, looked = queries._wanted, []
+
+    def late(*arguments: Any) -> Any:
+        if not looked:
+            GameStore(store).compact("one")
+        looked.append(arguments)
+        return wanted(*arguments)
+
+    monkeypatch.setattr(queries, "_wanted", late)
+
+    assert 5 == len(read_pandas(store, columns=["game_no"]))
+    assert 2 == len(looked)
+
+
+def test_a_damaged_file_is_in_nobodys_way_who_asks_for_something_else(store: str) -> None:
+    """Of the derived standings it is named by whoever reads them; of the games by everybody."""
+    standings = Path(store) / "standings" / "one" / "standings.parquet"
+    standings.parent.mkdir(parents=True)
+    standings.write_text("x")
+
+    assert 4 == len(read_pandas(store, columns=["game_no"]))
+    for read in (read_pandas, read_polars):
+        with pytest.raises(StorageError, match=r"standings\.parquet"):
+            read(store, "standings")
+    with pytest.raises(duckdb.Error, match=r"standings\.parquet"):
+        connect(store).sql("select count(*) from standings").fetchall()
+    (part, *_) = files_of(store, "one")
+    part.write_bytes(part.read_bytes()[:-60] + b"?" * 60)
+    with pytest.raises(StorageError, match=part.name):
+        read_pandas(store)
+
+
+def test_voids_name_the_culprit(store: str) -> None:
+    """By the name that it has in the run."""
+    (row,) = connect(store).sql("select status, fault, culprit, first_agent, second_agent from voids").fetchall()
+
+    assert Status.VOID == row[0]
+    assert row[2] == {"first": row[3], "second": row[4], None: None}[row[1]]
+
+
+# What is there more than once
+
+
+def files_of(uri: str, run_id: str) -> dict[Path, bytes]:
+    """What the run's games are in."""
+    return {path: path.read_bytes() for path in (Path(uri) / "games" / run_id).iterdir()}
+
+
+def leave_behind(uri: str, run_id: str) -> None:
+    """Compact the run, and bring back every part that was merged, as if that had been interrupted."""
+    parts = files_of(uri, run_id)
+    GameStore(uri).compact(run_id)
     for path, payload in parts.items():
         path.write_bytes(payload)
 
-    games = counting_games(store, ["nightly"])
 
-    assert by_name(expected) == by_name(games)
-    assert [2, 0] == games.void_attempts.tolist()  # game 1: material-2 moves second
-    assert 1 == len(games.void.first)
-
-
-@pytest.mark.parametrize("order", [("b", "a"), ("a", "b")])
-def test_results_of_one_moment_are_told_apart_by_their_ids(store: GameStore, order: tuple[str, str]) -> None:
-    """Of two results with the same attempt and start, the one with the smaller id counts, whichever file it is in."""
-    winners = {"a": Side.FIRST, "b": Side.SECOND}
-    for letter in order:
-        record(store, "nightly", [game_record(attempt_id=f"x-{letter}", winner=winners[letter])])
-
-    games = counting_games(store, ["nightly"])
-
-    assert [1.0] == games.first_score.tolist()
+def attempts(uri: str, view: str, run_id: str) -> list[str]:
+    rows = connect(uri, [run_id]).sql(f"select attempt_id from {view} order by all").fetchall()  # noqa: S608 - own words
+    return [attempt_id for (attempt_id,) in rows]
 
 
-@settings(max_examples=25, deadline=None)
-@given(cut=st.integers(1, 11), order=st.permutations(range(12)))
-def test_runs_rated_together_count_as_one_run(
-    tmp_path_factory: pytest.TempPathFactory, cut: int, order: list[int]
-) -> None:
-    """The same pairs in one run or spread over two, recorded in any order, are the same counts."""
-    results = [{"winner": Side.FIRST}, DRAW, SECOND_WINS, SECOND_WINS, {"winner": Side.FIRST}, DRAW] * 2
-    store = GameStore(str(tmp_path_factory.mktemp("store")))
-    for game_no in order:
-        late = game_no // 2 >= cut // 2
-        for run_id in ("whole", "late" if late else "early"):
-            record(store, run_id, [game_record(run_id, game_no, **results[game_no])])
-    split = [run_id for run_id in ("late", "early") if store.has_run(run_id)]
+def test_an_interrupted_compaction_changes_no_answer(store: str) -> None:
+    """Rows that are in a part and in the merged file are there once: attempts, results and void attempts."""
+    record(GameStore(store), "one", [void_record("one", 3)])
+    before = {view: attempts(store, view, "one") for view in ("games", "results", "voids")}
+    leave_behind(store, "one")
 
-    whole, together = (counted(counting_games(store, run_ids)) for run_ids in (["whole"], split))
-
-    assert whole.counts.tolist() == together.counts.tolist()
-    assert whole.pattern_counts.tolist() == together.pattern_counts.tolist()
-    assert whole.pattern_pairs.tolist() == together.pattern_pairs.tolist()
+    assert before == {view: attempts(store, view, "one") for view in ("games", "results", "voids")}
+    assert (5, 3, 2) == tuple(map(len, before.values()))
 
 
-def counted(games: CountingGames) -> Tally:
-    return tally(
-        GameColumns(first_agent=games.first, second_agent=games.second, first_score=games.first_score, pair=games.pair),
-        len(games.agents),
-    )
-
-
-def test_pairs_of_different_runs_are_different(store: GameStore) -> None:
-    """Games of several runs stand one run after the other; no pair reaches across."""
-    for run_id in ("b", "a"):
-        record(store, run_id, [game_record(run_id, game_no) for game_no in range(4)])
-
-    games = counting_games(store, ["b", "a", "b"])
-
-    assert 8 == len(games.pair)
-    assert 4 == len(np.unique(games.pair))
-    assert not set(games.pair[:4]) & set(games.pair[4:])
-
-
-def test_an_agent_is_a_name_and_its_content(store: GameStore) -> None:
-    """The same name with other content, and the same content under another name, are agents of their own."""
-    record(store, "a", [game_record("a", 0)])
-    record(store, "b", [game_record("b", 0, second_agent_id="s" * 64), game_record("b", 2, first_agent="zero")])
-
-    games = counting_games(store, ["a", "b"])
-
-    assert ("material-2", "random", "random", "zero") == games.agents
-    assert ("m" * 64, "r" * 64, "s" * 64, "m" * 64) == games.agent_ids
-    assert [0, 0, 3] == games.first.tolist()
-    assert [1, 2, 1] == games.second.tolist()
-
-
-def test_runs_without_games_give_empty_columns(store: GameStore) -> None:
-    """A run in which nothing was played has no agents and no games, and is no error."""
-    store.create_run("nightly", {})
-
-    games = counting_games(store, ["nightly"])
-
-    assert (0, 0, 0, ()) == (len(games.first), len(games.pair), len(games.void_attempts), games.agents)
-    assert 0 == identical_games(store, ["nightly"]).games
-
-
-def test_unknown_runs_are_errors(store: GameStore) -> None:
-    """A run that is not there, or none at all, is not an empty one."""
-    for query in (counting_games, identical_games):
-        with pytest.raises(UnknownRunError):
-            query(store, ["nowhere"])
-        with pytest.raises(UnknownRunError):
-            query(store, [])
-
-
-def test_damaged_parts_are_passed_on(store: GameStore, tmp_path: Path) -> None:
-    """Who rates is told which files were left out."""
-    record(store, "nightly", [game_record()])
-    (tmp_path / "store/games/nightly/part-x.parquet").write_bytes(b"")
-
-    games = counting_games(store, ["nightly"])
-
-    assert 1 == len(games.first)
-    assert [str(tmp_path / "store/games/nightly/part-x.parquet")] == [part.path for part in games.damaged]
-
-
-def test_identical_games_are_found_across_files_and_runs(store: GameStore) -> None:
-    """Games with the same agents, sides, start and moves are one group, wherever they are stored."""
-    record(store, "a", [game_record("a", 0), game_record("a", 1)])
-    record(store, "a", [game_record("a", 2), void_record("a", 4)])
-    record(store, "b", [game_record("b", 0), game_record("b", 3), game_record("b", 6, moves=())])
-    store.compact("a")
-
-    found = identical_games(store, ["a", "b"])
-
-    assert (6, 3, 2) == (found.games, found.repeats, found.groups)
-    assert (
-        IdenticalGroup(
-            first_agent="material-2",
-            second_agent="random",
-            games=3,
-            game_ids=("a-g000000", "a-g000002", "b-g000000"),
-        ),
-        IdenticalGroup(first_agent="random", second_agent="material-2", games=2, game_ids=("a-g000001", "b-g000003")),
-    ) == found.examples
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"moves": ("7g7f", "3c3d", "8h2b+")},
-        {"moves": ("3c3d", "7g7f", "8h2b+", "5a6b")},
-        {"moves": ("7g7f", "3c3d", "8h2b+", "5a6b", "")},
-        {"moves": ("7g7f", "3c3d", "8h2b", "5a6b")},
-        {"first_agent": "other"},
-        {"second_agent_id": "other"},
-        {"start_position": "4k4/9/9/9/9/9/9/9/4K4 b -"},
-    ],
-)
-def test_games_that_differ_in_anything_are_not_identical(store: GameStore, changes: dict[str, str]) -> None:
-    """One move more, another order, another agent or another start makes another game."""
-    record(store, "nightly", [game_record(game_no=0), game_record(game_no=2, **changes)])
-
-    assert 0 == identical_games(store, ["nightly"]).repeats
-
-
+@settings(max_examples=15, deadline=None)
 @given(
-    courses=st.lists(st.lists(st.sampled_from(["7g7f", "3c3d", "P*5e", ""]), max_size=5), min_size=1, max_size=30),
-    cuts=st.lists(st.integers(1, 29), max_size=3),
+    parts=st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 5), st.integers(1, 3), st.sampled_from("ab"), st.booleans()),
+            min_size=1,
+            max_size=4,
+            unique_by=lambda row: row[:3],
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    acts=st.lists(st.sampled_from(["nothing", "compact", "leave parts behind"]), min_size=6, max_size=6),
+    rows_of_a_full_file=st.sampled_from([2, 100]),
 )
-def test_repeats_are_counted_as_plain_python_does(
-    tmp_path_factory: pytest.TempPathFactory, courses: list[list[str]], cuts: list[int]
+def test_whatever_happened_results_are_those_of_the_ledger(
+    tmp_path_factory: pytest.TempPathFactory,
+    parts: list[list[tuple[int, int, str, bool]]],
+    acts: list[str],
+    rows_of_a_full_file: int,
 ) -> None:
-    """Whatever the moves and however they are spread over files, the counts are those of comparing lists."""
-    store = GameStore(str(tmp_path_factory.mktemp("store")))
-    records = [
-        game_record(game_no=2 * number, moves=tuple(moves), plies=len(moves)) for number, moves in enumerate(courses)
-    ]
-    edges = sorted({0, *(cut for cut in cuts if cut < len(records)), len(records)})
-    for start, end in pairwise(edges):
-        record(store, "nightly", records[start:end])
+    """Attempts recorded in any order, raced or not, compacted in between, wholly or in part: each game counts once."""
+    uri = str(tmp_path_factory.mktemp("store"))
+    games = GameStore(uri)
+    games.create_run("r", run_document("r"))
+    games.write_plan("r", [planned_game("r", number) for number in range(6)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.compaction.FULL_FILE_ROWS", rows_of_a_full_file)
+        for part, act in zip(parts, acts, strict=False):
+            # Attempts of a letter have the same ids wherever they are recorded, and begin at the same moment.
+            rows = [
+                (game_record if has_result else void_record)(
+                    "r", number, attempt, attempt_id=f"r-{number}-{attempt}-{letter}{has_result}"
+                )
+                for number, attempt, letter, has_result in part
+            ]
+            with suppress(GameAlreadyRecordedError):
+                games.record("r", rows)
+            if act == "compact":
+                games.compact("r")
+            elif act == "leave parts behind":
+                leave_behind(uri, "r")
+    scanned = games.games("r").table
 
-    found = identical_games(store, ["nightly"], examples=30)
+    found = connect(uri)
 
-    distinct = {tuple(moves) for moves in courses}
-    assert (len(courses), len(courses) - len(distinct)) == (found.games, found.repeats)
-    repeated = sorted((courses.count(list(moves)) for moves in distinct), reverse=True)
-    assert [size for size in repeated if size > 1] == [group.games for group in found.examples]
+    counting = [(row.game_no, row.attempt_id) for row in counting_games_of(games, "r")]
+    assert sorted(scanned["attempt_id"].to_pylist()) == attempts(uri, "games", "r")
+    assert counting == found.sql("select game_no, attempt_id from results order by game_no").fetchall()
+
+
+def test_rows_of_other_games_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a compacted run nothing but the ends of its files is read before a question; of a race, what may be in it."""
+    uri = str(tmp_path / "store")
+    monkeypatch.setattr("storage.compaction.FULL_FILE_ROWS", 200)
+    for start in range(0, 600, 200):
+        record(GameStore(uri), "r", [game_record("r", number) for number in range(start, start + 200)])
+    record(GameStore(uri), "r", [game_record("r", 600)])
+    GameStore(uri).compact("r")
+    GameStore(uri).compact("r")
+    files = open_files(uri)
+
+    at_rest = repeated_games(files, recorded_files(files, ["r"]))
+    record(GameStore(uri), "r", [game_record("r", number, 2) for number in range(199, 400, 200)])
+    (raced,) = repeated_games(files, recorded_files(files, ["r"]))
+
+    assert [] == at_rest
+    assert ([199, 399], 3) == (raced.numbers.tolist(), len(raced.names))
+    assert [(601, 601)] == connect(uri).sql("select count(*), count(distinct game_no) from results").fetchall()
+
+
+def test_columns_of_a_later_version_can_be_asked_for(store: str) -> None:
+    """They are null in the rows of files without them."""
+    row = to_table([game_record("one", 3)], GameRecord).append_column("opening_eval", pa.array([17]))
+    pq.write_table(row, Path(store) / "games" / "one" / "part-later.parquet")
+
+    found = connect(store, ["one"]).sql("select game_no, opening_eval from results order by game_no").fetchall()
+
+    assert [(0, None), (1, None), (2, None), (3, 17)] == found

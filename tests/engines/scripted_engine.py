@@ -264,12 +264,11 @@ def eat(wanted: argparse.Namespace) -> None:
     """Take memory and touch every page of it; never more than 1 GiB, should nobody stop it."""
     eaten = []
     bite = 1024 if wanted.eat == "at-once" else 8
-    if wanted.eat == "at-once":
-        mark(wanted)
     for _ in range(1024 // bite):
-        eaten.append(b"\1" * (bite << 20))
-        if group_mib() > wanted.eat_mark:
+        # Before the bite that goes over the limit: right after it, nobody may be there any more to mark anything.
+        if group_mib() + 2 * bite > wanted.eat_mark:
             mark(wanted)
+        eaten.append(b"\1" * (bite << 20))
         time.sleep(0.02)
     time.sleep(60)
 

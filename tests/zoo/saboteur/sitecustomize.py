@@ -18,6 +18,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+BITE_MIB = 16
 CONVOLUTIONS = "torch.nn.modules.conv"
 
 
@@ -83,10 +84,11 @@ def leak(order: dict[str, str]) -> None:
     """Take memory and touch it, up to 3 GiB, should nobody stop it."""
     taken = []
     for _ in range(192):
-        taken.append(b"\1" * (16 << 20))
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-        if pages * os.sysconf("SC_PAGE_SIZE") >> 20 > int(order["memory_mb"]):
+        # Before the bite that goes over the limit: right after it, nobody may be there any more to mark anything.
+        if (pages * os.sysconf("SC_PAGE_SIZE") >> 20) + 2 * BITE_MIB > int(order["memory_mb"]):
             mark(order)
+        taken.append(b"\1" * (BITE_MIB << 20))
         time.sleep(0.02)
     time.sleep(60)
 
