@@ -26,6 +26,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/playing.py
 	$(BIN)/python benchmarks/ratings.py
 	$(BIN)/python benchmarks/adaptive.py
+	$(BIN)/python benchmarks/store.py --short
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py
