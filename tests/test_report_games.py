@@ -403,10 +403,33 @@ def test_keys_step_through_a_game_and_leave_the_filters_alone(many: str, tmp_pat
         page.keyboard.press("n")
         page.keyboard.press("p")
         expect(dialog).to_have_attribute("data-game", links[1][1:])
-        assert page.url.endswith(links[1])
+        expect(page).to_have_url(re.compile(f"{links[1]}$"))
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
         assert not page.url.endswith(links[1])
+
+
+PRESSED_AT_ONCE = """(dialog, keys) => {
+  for (const key of keys) dialog.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_no_key_is_lost_however_fast_they_come(many: str, tmp_path: Path) -> None:
+    """Keys pressed while a game is still being unpacked are for that game, and act in their order."""
+    with reading(tmp_path, games_section(many, "many")) as page:
+        links = listed(page)
+        page.get_by_role("button", name="First page").click()
+        page.locator(".games-table tbody a").first.click()
+        dialog = page.locator("dialog")
+        expect(dialog).to_have_attribute("data-game", links[0][1:])
+
+        dialog.evaluate(PRESSED_AT_ONCE, [*"nnnnnnnnp", "ArrowRight", "ArrowRight"])
+
+        expect(dialog).to_have_attribute("data-game", links[7][1:])
+        expect(dialog).to_have_attribute("data-ply", "2")
+        expect(page).to_have_url(re.compile(f"{links[7]}@2$"))
+        page.go_back()
+        expect(dialog).to_be_hidden()
 
 
 def test_a_game_has_a_link_of_its_own(mixed: str, tmp_path: Path) -> None:

@@ -91,8 +91,7 @@ function follow(games, board) {
   const { row, ply, name } = wanted;
   trouble(row === undefined ? `There is no ${name} in this page.` : "");
   if (row === undefined) return board.hide();
-  board.table.showPageOf(row);
-  return board.open(row, ply).catch((error) => trouble(`This game cannot be unpacked: ${error.message}.`));
+  return board.goTo(row, ply);
 }
 
 // Back to where the game was chosen; whoever came by a link from elsewhere stays on the page.

@@ -68,6 +68,9 @@ class Board {
     this.isFlipped = false;
     this.timer = null;
     this.resting = null;
+    this.address = "";
+    this.isOpening = false;
+    this.waiting = [];
     this.choose();
     this.listen();
   }
@@ -101,8 +104,8 @@ class Board {
     if (event.target === this.dialog) return this.close();
     const button = event.target.closest("button");
     if (!button) return undefined;
-    if (button.dataset.ply) this.show(Number(button.dataset.ply));
-    else this[button.dataset.do]();
+    if (button.dataset.ply) this.inTurn(() => this.show(Number(button.dataset.ply)));
+    else this.inTurn(() => this[button.dataset.do]());
     // So that the next key is the board's, not the button's; what is to be copied by hand stays selected.
     if (button.closest(".games-copies")) return undefined;
     if (event.detail > 0 && this.dialog.open) this.find(".games-board").focus({ preventScroll: true });
@@ -118,7 +121,19 @@ class Board {
     }[event.key];
     if (!act) return;
     event.preventDefault();
-    this[act]();
+    this.inTurn(() => this[act]());
+  }
+
+  // While a game is unpacked, what is asked for waits: it is meant for that game.
+  inTurn(act) {
+    if (this.isOpening) this.waiting.push(act);
+    else act();
+  }
+
+  opened(row) {
+    if (this.row !== row) return;
+    this.isOpening = false;
+    while (this.waiting.length && !this.isOpening) this.waiting.shift()();
   }
 
   back() {
@@ -163,22 +178,33 @@ class Board {
   }
 
   gameBefore() {
-    this.goTo(this.table.neighbour(this.row, -1));
+    return this.neighbour(-1);
   }
 
   gameAfter() {
-    this.goTo(this.table.neighbour(this.row, 1));
+    return this.neighbour(1);
   }
 
-  goTo(row) {
-    if (row !== undefined) location.replace(this.games.link(row));
+  neighbour(step) {
+    const row = this.table.neighbour(this.row, step);
+    return row === undefined ? undefined : this.goTo(row, 0);
+  }
+
+  goTo(row, ply) {
+    this.table.showPageOf(row);
+    return this.open(row, ply)
+      .catch((error) => trouble(`This game cannot be unpacked: ${error.message}.`))
+      .finally(() => this.opened(row));
   }
 
   // The address of this ply, once it is looked at: browsers allow few changes in a short time.
   rest() {
     clearTimeout(this.resting);
     this.resting = setTimeout(() => {
-      if (linked(this.games)?.row === this.row && this.row !== null) history.replaceState(null, "", this.link);
+      // Whoever has gone elsewhere in the meantime is not called back.
+      if (location.hash !== this.address || this.row === null) return;
+      history.replaceState(null, "", this.link);
+      this.address = location.hash;
     }, REST_MS);
   }
 
@@ -230,12 +256,17 @@ class Board {
     this.halt();
     clearTimeout(this.resting);
     this.row = null;
+    this.isOpening = false;
+    this.waiting = [];
     if (this.dialog.open) this.dialog.close();
   }
 
   async open(row, ply) {
     this.halt();
+    clearTimeout(this.resting);
     this.row = row;
+    this.isOpening = true;
+    this.address = location.hash;
     const isStill = () => this.row === row;
     const [moves, clock] = await Promise.all([this.packed.moves(row), this.packed.clock(row)]);
     if (!isStill()) return;
