@@ -12,6 +12,8 @@ import tty
 from types import TracebackType
 from typing import Any, Self
 
+_CONTROL_CHARACTERS = 6
+"""Their place in what ``termios.tcgetattr`` gives."""
 _SEQUENCES = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1bOA": "up", b"\x1bOB": "down"}
 
 
@@ -29,6 +31,7 @@ class Keys:
             if os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp():
                 self._before = termios.tcgetattr(descriptor)
                 tty.setcbreak(descriptor)
+                self._keep_ctrl_z(descriptor)
                 self._descriptor = descriptor
         except (OSError, ValueError, AttributeError, termios.error):
             self._descriptor = None
@@ -41,6 +44,13 @@ class Keys:
             # A terminal that was closed has nothing left to be put right.
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
+
+    @staticmethod
+    def _keep_ctrl_z(descriptor: int) -> None:
+        """Ctrl-Z is a key like others: whoever reads it has a screen to put away before it stops."""
+        modes = termios.tcgetattr(descriptor)
+        modes[_CONTROL_CHARACTERS][termios.VSUSP] = os.fpathconf(descriptor, "PC_VDISABLE").to_bytes()
+        termios.tcsetattr(descriptor, termios.TCSANOW, modes)
 
     @property
     def are_there(self) -> bool:

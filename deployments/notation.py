@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import typer
 
 from banzuke.errors import SpecError
-from deployments.options import DEFAULT_STORE, AsJson, Store
-from deployments.streams import OutputLostError, print_json, stdout_fault
+from deployments.options import DEFAULT_STORE, STDOUT, AsJson, Store
+from deployments.streams import check_taken, print_json
 
 app = typer.Typer()
 
@@ -29,7 +29,9 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to; with --each a folder. Default: stdout."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where to; with --each a folder. Default: stdout, as for -."
+        ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="A file for every game, called by its id.")] = False,
     agents: Annotated[
@@ -47,6 +49,7 @@ def export(
     games = GameStore(store)
     chosen = run_id or select_runs(games).run_ids[0]
     wanted = wanted_games(games, chosen, agents or (), voids=voids)
+    output = None if output == STDOUT else output
     if each:
         if output is None:
             raise SpecError("--each: say into which folder, with -o FOLDER")
@@ -59,9 +62,7 @@ def export(
         written = export_to_file(output, wanted, notation)
     else:
         written = export_to(sys.stdout, wanted, notation)
-        fault = stdout_fault()
-        if fault is not None:
-            raise OutputLostError(f"stdout did not take the games: {fault.strerror or fault}; the store has them")
+        check_taken("the games")
     where = "stdout" if output is None else f"{written.files} files in {output}" if each else str(output)
     print(f"{written.games} games of {chosen} -> {where}", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,3 +10,5 @@ import typer
 Store = Annotated[str, typer.Option("--store", metavar="URI", help="Where the games are: a folder or an fsspec URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 DEFAULT_STORE = "./banzuke-store"
+STDOUT = Path("-")
+"""What ``-o`` calls it."""

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from banzuke.errors import SpecError
 from deployments.damage import damage_named
-from deployments.options import DEFAULT_STORE, AsJson, Store
-from deployments.streams import print_json
+from deployments.options import DEFAULT_STORE, STDOUT, AsJson, Store
+from deployments.streams import check_taken, print_json
 
 app = typer.Typer()
 
@@ -23,7 +24,7 @@ def report(
     run_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which run. Default: the newest.")] = None,
     *,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to; what is there is replaced.")
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to; what is there is replaced. For -: stdout.")
     ] = DEFAULT_OUTPUT,
     opened: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     store: Store = DEFAULT_STORE,
@@ -38,10 +39,18 @@ def report(
     from tasks.report.writing import check_writable, write_report  # noqa: PLC0415 - likewise
     from tasks.selection import select_runs  # noqa: PLC0415 - likewise
 
-    check_writable(output)
+    if output != STDOUT:
+        check_writable(output)
+    elif opened or as_json:
+        raise SpecError(f"-o -: the page is on stdout; {'--open' if opened else '--json'} needs a file")
     chosen = run_id or select_runs(GameStore(store)).run_ids[0]
     with damage_named([chosen]):
         page = report_page(store, chosen)
+    if output == STDOUT:
+        # As bytes: the page says itself that it is UTF-8, whatever the terminal is.
+        sys.stdout.buffer.write(page.html.encode())
+        check_taken("the page")
+        return
     size = write_report(output, page.html)
     if as_json:
         print_json({"run_id": chosen, "store": store, "report": str(output), "bytes": size, "games": page.games})

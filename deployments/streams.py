@@ -107,9 +107,18 @@ def print_json(document: Mapping[str, Any], *, remains: str = "the store has it"
         OutputLostError: stdout did not take it.
     """
     sys.stdout.write(json.dumps(document, allow_nan=False, default=str) + "\n")
+    check_taken("the result", remains)
+
+
+def check_taken(what: str, remains: str = "the store has it") -> None:
+    """Whether stdout took what was written.
+
+    Raises:
+        OutputLostError: it did not.
+    """
     fault = stdout_fault()
     if fault is not None:
-        raise OutputLostError(f"stdout did not take the result: {fault.strerror or fault}; {remains}")
+        raise OutputLostError(f"stdout did not take {what}: {fault.strerror or fault}; {remains}")
 
 
 def _fill_gaps(descriptors: Sequence[int]) -> None:

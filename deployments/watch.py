@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import typer
 
 from banzuke.errors import BanzukeError, ServerSilentError, StorageError
 from deployments.options import DEFAULT_STORE
-from deployments.streams import last_line, print_json, stdout_fault
+from deployments.streams import OutputLostError, last_line, print_json, stdout_fault
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 OK = 0
+QUIT, SUSPEND = "q", "\x1a"
 LOOK_SECONDS = 1.0
 REDRAW_SECONDS = 0.5
 FIRST_SHOWN_SECONDS = 4.0
@@ -118,10 +120,15 @@ def _follow(source: Source, say: Callable[[Scene, bool], None]) -> int:
     while True:
         scene = glance.take(patiently=True)
         is_over = source.is_over(scene)
-        say(scene, is_over)
+        try:
+            say(scene, is_over)
+        except OutputLostError:
+            if not isinstance(stdout_fault(), BrokenPipeError):
+                raise
         if is_over:
             return source.exit_code(scene)
         if stdout_fault() is not None:
+            # Whoever read it has seen enough.
             return OK
         time.sleep(LOOK_SECONDS)
 
@@ -182,39 +189,45 @@ class _Lines:
 
 def _show_live(source: Source, taste: Taste) -> int:
     """The whole screen, redrawn until the run is over or somebody has seen enough; then what it came to."""
-    from rich.live import Live  # noqa: PLC0415 - see watch
-
-    from deployments.keys import Keys  # noqa: PLC0415 - see watch
-    from deployments.watch_view import one_line, screen  # noqa: PLC0415 - see watch
+    from deployments.watch_view import one_line  # noqa: PLC0415 - see watch
 
     looker = _Looker(source)
-    console = _console()
-    with (
-        Keys() as keys,
-        Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live,
-    ):
-        taste.keys = keys.are_there
-        while not looker.is_over.is_set():
-            scene = looker.scene
-            if scene is not None:
-                live.update(screen(scene, taste, console), refresh=True)
-            typed = keys.wait(REDRAW_SECONDS if scene is not None else 0.1)
-            if "q" in typed:
-                break
-            if stdout_fault() is not None:
-                # The terminal is gone.
-                return OK
-            for key in typed:
-                _obey(key, taste, scene)
+    while _redraw(looker, taste) == SUSPEND:
+        # As the terminal would have done, but only once it is as it was.
+        os.killpg(os.getpgrp(), signal.SIGTSTP)
     looker.end()
     last = looker.scene
-    if last is None:
+    if last is None or stdout_fault() is not None:
         return OK
     if not looker.is_over.is_set():
         print(one_line(last))
         return OK
     _print_end(last)
     return source.exit_code(last)
+
+
+def _redraw(looker: _Looker, taste: Taste) -> str | None:
+    """Until the run is over, the terminal is gone, or a key ends it: that key."""
+    from rich.live import Live  # noqa: PLC0415 - see watch
+
+    from deployments.keys import Keys  # noqa: PLC0415 - see watch
+    from deployments.watch_view import screen  # noqa: PLC0415 - see watch
+
+    console = _console()
+    with (
+        Keys() as keys,
+        Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live,
+    ):
+        taste.keys = keys.are_there
+        while not looker.is_over.is_set() and stdout_fault() is None:
+            scene = looker.scene
+            if scene is not None:
+                live.update(screen(scene, taste, console), refresh=True)
+            for key in keys.wait(REDRAW_SECONDS if scene is not None else 0.1):
+                if key in {QUIT, SUSPEND}:
+                    return key
+                _obey(key, taste, scene)
+    return None
 
 
 def _obey(key: str, taste: Taste, scene: Scene | None) -> None:

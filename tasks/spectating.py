@@ -395,8 +395,11 @@ def _pace(recorded: _Recorded, player: Holder | None, counting: int) -> tuple[fl
 
 def _state_at_rest(recorded: _Recorded) -> RunIs:
     summary = recorded.summary
-    if summary is None or not recorded.files:
+    if not recorded.files:
         return "not begun"
+    if summary is None:
+        # Its plan has been lost, its games have not.
+        return "interrupted"
     if summary.has_ended:
         return "over"
     # Whoever comes to an end by itself publishes standings last; so does one who was stopped, with games missing.

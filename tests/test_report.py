@@ -582,6 +582,21 @@ def test_the_command_writes_the_newest_run_and_says_what(stores: Path, banzuke: 
     assert [] == list(tmp_path.glob(".*.html"))
 
 
+def test_a_page_may_go_to_stdout(stores: Path, environment: Mapping[str, str], tmp_path: Path) -> None:
+    """Byte for byte what the file would be, whatever letters the terminal has; with what needs a file it is refused."""
+    command = [sys.executable, "-m", "deployments.cli", "report", "-o", "-", "--store", str(stores / "small")]
+    ascii_only = {**environment, "PYTHONIOENCODING": "ascii"}
+
+    page = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, check=False)
+    both = subprocess.run([*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+
+    assert (0, b"") == (page.returncode, page.stderr)
+    assert page.stdout.decode() == html_of(str(stores / "small"), "small")
+    assert (2, b"") == (both.returncode, both.stdout)
+    assert b"-o -: the page is on stdout; --json needs a file\n" == both.stderr
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_written_is_refused_in_a_line(stores: Path, banzuke: Banzuke, tmp_path: Path) -> None:
     """Before anything is computed, with exit code 2, and nothing is left behind."""
     done = banzuke("report", "-o", "nowhere/report.html", "--store", stores / "small")

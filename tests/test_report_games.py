@@ -327,6 +327,8 @@ FILTERED: Sequence[tuple[Mapping[str, str], str]] = (
     ({"text": "not legal"}, "detail = '8h2b is not legal here'"),
     ({"text": "ANNA resig"}, "'anna' in (first_agent, second_agent) and termination = 'resignation'"),
     ({"text": "#17"}, "game_no = 17"),
+    ({"text": "0,017"}, "game_no = 17"),
+    ({"text": "#"}, "false"),
     ({"text": "nobody at all"}, "false"),
 )
 """What is filled in, and what it asks for in SQL."""

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -28,7 +29,7 @@ from rich.console import Console
 from staging import game
 from test_hall import games, moves_of, play
 from test_hall import spec as hall_spec
-from test_store_schemas import game_record, planned_game
+from test_store_schemas import game_record, planned_game, record
 from test_workers import scripted, tournament
 
 from banzuke.errors import StorageError, UnknownRunError
@@ -168,6 +169,16 @@ class Terminal:
         shown: list[str] = until(found, f"{pattern} in {self.screens[-1:]}")
         return shown
 
+    def until_said(self, words: str) -> None:
+        """Until something new has these words."""
+        seen = len(self._shown)
+
+        def said() -> bool:
+            self._read(0.2)
+            return words in self._shown[seen:]
+
+        until(said, f"{words} in {self._shown[seen:]}")
+
     def end(self) -> tuple[int, str]:
         """Exit code and all that was shown; the terminal's settings are checked."""
 
@@ -292,6 +303,48 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(played: Played) -> None:
     after = shown[shown.rindex("\x1b[?1049l") :]
     assert "stopped looking; the run is not. Look again with: banzuke watch r --store store" in after
     assert played.process.poll() is None
+
+
+def test_ctrl_z_gives_the_terminal_to_the_shell_and_takes_it_again(played: Played) -> None:
+    """The other screen is left and lines are typed as ever before it stops; fg draws the run again."""
+    shell = f"{shlex.join(played.command('watch', 'r', '--store', 'store'))}; echo here I am; read line; echo $line; fg"
+    terminal = Terminal(["bash", "-mc", shell], (24, 80), played.environment, played.folder)
+    try:
+        terminal.until_shown("in play")
+        terminal.type("\x1a")
+        terminal.until_said("here I am")
+        terminal.type("a linx\x7fe\n")
+        terminal.until_said("\na line")
+        terminal.until_shown("in play")
+        terminal.type("q")
+        code, shown = terminal.end()
+    finally:
+        terminal.close()
+
+    assert 0 == code
+    stopped = shown.index("here I am")
+    assert shown.rindex("\x1b[?1049l", 0, stopped) > shown.rindex("\x1b[?1049h", 0, stopped)
+    assert shown.index("\x1b[?1049h", stopped) < shown.rindex("\x1b[?1049l")
+
+
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_reader_who_has_seen_enough_ends_it(played: Played, form: list[str]) -> None:
+    """As ``head -1`` is one: no error, and no word about it."""
+    watcher = subprocess.Popen(
+        played.command("watch", "r", "--store", "store", *form),
+        cwd=played.folder,
+        env=played.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert watcher.stdout is not None
+    assert watcher.stderr is not None
+    with watcher:
+        watcher.stdout.readline()
+        watcher.stdout.close()
+        said = watcher.stderr.read()
+
+    assert (0, b"") == (watcher.returncode, said)
 
 
 def test_one_look_of_a_program(played: Played) -> None:
@@ -550,6 +603,19 @@ def test_a_run_that_has_not_begun_says_so(environment: Mapping[str, str], tmp_pa
     assert 3 == done.returncode
     assert done.stdout.startswith("r: not begun, nothing is planned yet")
     assert 1 == done.stdout.count("go on with: banzuke run SPEC --run-id r --store store, with its spec")
+
+
+def test_a_run_that_lost_its_plan_is_said_to_be_interrupted(store: GameStore) -> None:
+    """It has begun: games of it are there."""
+    record(store, "r", [game_record("r", 0)])
+
+    with Spectator(store.uri, "r") as spectator:
+        look = spectator.look(patiently=True)
+
+    assert look is not None
+    assert "interrupted" == look.state
+    assert look.advice is not None
+    assert look.advice.startswith("banzuke run SPEC --run-id r")
 
 
 def scene(*, agents: int = 3, games: int = 3, name: str = "run") -> Scene:

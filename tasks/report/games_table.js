@@ -133,6 +133,7 @@ function duration(ms) {
   if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
   const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  if (parts[0] >= 100) return `${Math.round(seconds / 86_400).toLocaleString("en")} d`;
   const [hours, ...rest] = parts.map((part, place) => (place ? String(part).padStart(2, "0") : String(part)));
   return hours === "0" ? `${Number(rest[0])}:${rest[1]}` : [hours, ...rest].join(":");
 }
@@ -181,7 +182,8 @@ function textsWith(games, names, word) {
 
 function anyText(games, word) {
   const inTexts = textsWith(games, ["first_agent", "second_agent", "termination", "status", "opening_id", "detail"], word);
-  const number = Number(word.replace(/^#/, ""));
+  // Also as the page writes it: 1,439.
+  const number = /^#?\d[\d,]*$/.test(word) ? Number(word.replace(/[#,]/g, "")) : NaN;
   return (row) => games.table.game_no[row] === number || inTexts(row);
 }
 
