@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from tasks.summary import Summary
 
 OK, FAULT_OF_OURS, BAD_SPEC, DEGRADED = 0, 1, 2, 3
+END_SECONDS = 10.0
+"""For libraries to put away what they have, events on their way to a server say."""
 MENDED_BY_WHO_ASKS = (
     SpecError,
     RunBusyError,
@@ -505,7 +508,20 @@ def main() -> NoReturn:
             raise
         _say(f"banzuke: a fault of ours: {one_line(error)} (BANZUKE_TRACEBACK=1 shows where)")
         sys.exit(FAULT_OF_OURS)
+    finally:
+        _end_in_time()
     sys.exit(OK)
+
+
+def _end_in_time() -> None:
+    """A thread that some library left running, or waits for when the process ends, keeps nobody waiting for long."""
+    # A reader may take all the time there is.
+    sys.stdout.flush()
+    error = sys.exc_info()[1]
+    ended = error.code or OK if isinstance(error, SystemExit) else OK if error is None else FAULT_OF_OURS
+    timer = threading.Timer(END_SECONDS, os._exit, (ended if isinstance(ended, int) else FAULT_OF_OURS,))
+    timer.daemon = True
+    timer.start()
 
 
 def _clipped(faults: str) -> str:

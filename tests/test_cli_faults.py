@@ -188,6 +188,29 @@ def test_a_signal_at_any_stage_says_how_to_go_on(
     assert err.splitlines()[-1] == (complete if stage == "persist" else again)
 
 
+LINGERING = """
+import sys, threading, time
+from deployments import cli
+threading.Thread(target=time.sleep, args=(300,)).start()
+sys.argv = ["banzuke", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["show", "r", "--store", "nowhere"], 2)])
+def test_a_thread_that_lingers_keeps_nobody_waiting(
+    arguments: list[str], code: int, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    """What a library left running is given some seconds; exit code and output are as ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", LINGERING, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+    assert code == done.returncode
+    assert 1 == len((done.stdout + done.stderr).splitlines())
+
+
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
     """A named pipe that nobody writes to."""

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -409,6 +409,36 @@ def test_files_in_the_present_folder_are_not_imported(
     monkeypatch.chdir(tmp_path)
 
     assert Status.PLAYED is supervisor.play(attempt(), tournament(), on_tick=nothing).status
+
+
+INTERRUPTED = """
+import os, signal, threading
+from banzuke.workers.process import WorkerProcess
+
+class Ended(SystemExit):
+    pass
+
+def end(number, frame):
+    raise Ended(128 + number)
+
+class Interrupted(threading.Thread):
+    def start(self):
+        super().start()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, end)
+threading.Thread = Interrupted
+WorkerProcess()
+"""
+
+
+def test_a_signal_while_the_first_worker_is_started_ends_the_process(environment: Mapping[str, str]) -> None:
+    """The thread that starts workers is up by then, and nobody has heard of it: it keeps nobody from ending."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env=environment, capture_output=True, timeout=30, check=False
+    )
+
+    assert (143, b"") == (done.returncode, done.stderr)
 
 
 def test_ctrl_c_is_not_for_workers(supervisor: Supervisor) -> None:

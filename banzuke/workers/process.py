@@ -12,7 +12,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,6 +27,7 @@ from banzuke.workers.first_process import STARTED
 from banzuke.workers.games_board import GamesBoard
 from banzuke.workers.messages import ORDER, REPORT, Leave, Order, Report
 from banzuke.workers.ownership import AGENT_VARIABLE, WORKER_VARIABLE, end_all, owner_of
+from banzuke.workers.starting import started
 
 LEAVE_SECONDS = 3.0
 TERMINATE_SECONDS = 0.5
@@ -41,10 +41,6 @@ KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(512 << 20), "MALLOC_TRIM_THRE
 """Of glibc's allocator: a network's layers take the same memory again and again, and having the kernel clear it anew
 for every pass costs a tenth of the time."""
 PACKAGE_HOME = Path(banzuke.__file__).resolve().parent.parent
-
-# PDEATHSIG speaks of the *thread* that forked. Workers outlive the task threads that ask for them, so one thread that
-# lives as long as this process starts them all.
-_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker-starter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +88,7 @@ class WorkerProcess:
                 self._end, end = os.pipe()
                 opened.callback(os.close, self._end)
                 try:
-                    self._process = _starter.submit(self._start, way, life, end, torch_threads).result()
+                    self._process = started(lambda: self._start(way, life, end, torch_threads))
                 finally:
                     os.close(life)
                     os.close(end)
