@@ -80,6 +80,7 @@ DISTURBED_SECONDS = 60.0
 ROUND_SECONDS = 240.0
 """A command that has not ended by then never will."""
 GONE_SECONDS = 5.0
+LOST = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 Place = tuple[str, int, int]
@@ -136,7 +137,8 @@ class Soak:
         commands = [self._start(self._way_to_go_on())]
         self._disturb(commands)
         self._look(commands)
-        if self.kills["command"] == killed_before:
+        # A command that lost its server ends as hard as a killed one, and what it locked is freed by the kernel.
+        if self.kills["command"] == killed_before and not any(each.returncode == LOST for each in commands):
             self._note_files()
         if self._is_complete():
             self.runs += 1

@@ -172,7 +172,8 @@ def _prepared(spec: Spec, *, verbose: bool, again: str = THE_SAME) -> Iterator[t
     """A way to call a flow, and the pool it will find: server and workers are coming up when this returns."""
     check_open_files(spec.limits.concurrency)
     chosen = os.environ.get("PREFECT_API_URL")
-    with api(chosen=chosen) as server, worker_pool(spec) as pool:
+    done = threading.Event()
+    with _set_at_the_end(done), api(chosen=chosen) as server, worker_pool(spec) as pool:
         pool.warm_up()
         if chosen is None:
             # Settings for another server, or a typing error in one, are nothing to the embedded one.
@@ -187,7 +188,6 @@ def _prepared(spec: Spec, *, verbose: bool, again: str = THE_SAME) -> Iterator[t
         if isinstance(server, EmbeddedServer):
             server.on_restart = _tell_of_restart
             server.on_lost = _stopper(pool, lost)
-        done = threading.Event()
         threading.Thread(target=_insist_on_stopping, args=(pool, done, lost, again), daemon=True).start()
 
         def call(load: Callable[[], Flow[..., Any]], *arguments: Any) -> Any:  # noqa: ANN401 - the flow's own result
@@ -207,10 +207,15 @@ def _prepared(spec: Spec, *, verbose: bool, again: str = THE_SAME) -> Iterator[t
                     ) from error
                 raise
 
-        try:
-            yield call, pool
-        finally:
-            done.set()
+        yield call, pool
+
+
+@contextlib.contextmanager
+def _set_at_the_end(done: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _is_from_prefect(error: Exception) -> bool:
@@ -240,10 +245,11 @@ def _lost_line(lost: Sequence[str], again: str) -> str:
 def _insist_on_stopping(pool: WorkerPool, done: threading.Event, lost: Sequence[str], again: str) -> None:
     """End the process where a stopped flow does not: Prefect's client waits minutes for a server that is gone.
 
-    Every finished game is on disk already; workers and server die with us.
+    Every finished game is on disk already; workers and server die with us. What ends by itself ends as it may.
     """
     pool.stop.wait()
-    if done.wait(STOP_SECONDS):
+    is_told = bool(lost) or pool.stopped_by is not None
+    if not is_told or done.wait(STOP_SECONDS):
         return
     line, code = f"stopped; everything finished is kept. Go on with: {again}", 128 + (pool.stopped_by or signal.SIGTERM)
     if lost and pool.stopped_by is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
 import threading
@@ -41,7 +42,8 @@ def stop_on_signals(pool: WorkerPool) -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         pool.stopped_by = number
-        pool.stop.set()
+        # Not here: whoever is interrupted may hold the lock that setting an event takes, as one who waits for it does.
+        _thread.start_new_thread(pool.stop.set, ())
 
     before = {number: signal.signal(number, stop) for number in stopping_signals()}
     try:

@@ -185,11 +185,13 @@ def test_a_run_is_played_by_one_invocation_at_a_time(
     spec, store = small_spec(games=150), tmp_path / "store"
     first = banzuke_started("run", spec, "--store", store, "--run-id", "r", "--json")
     wait_until(lambda: list((store / "games" / "r").glob("part-*")), first)
+    # So that it is not over before the others have looked, on however busy a machine.
+    first.send_signal(signal.SIGSTOP)
 
     second = banzuke("run", spec, "--store", store, "--run-id", "r")
     backfill = banzuke("backfill", "--store", store)
     first.send_signal(signal.SIGKILL)
-    first.communicate(timeout=10)
+    first.communicate(timeout=60)
     resumed = banzuke("run", spec, "--store", store, "--run-id", "r", "--json")
 
     assert (2, 1) == (second.returncode, len(second.stderr.splitlines())), second.stderr

@@ -18,6 +18,8 @@ from staging import wait_until
 
 Banzuke = Callable[..., subprocess.CompletedProcess[str]]
 Started = Callable[..., subprocess.Popen[str]]
+STOP_SECONDS = 40.0
+"""The command bounds itself to nine; starved of cores it takes longer to say so."""
 RUN = f"{sys.executable} -m deployments.cli run small.toml --store store --run-id r"
 
 
@@ -106,7 +108,7 @@ def test_a_live_display_outlives_its_terminal(
 
     os.close(ours)
 
-    assert process.wait(timeout=15) == 129
+    assert process.wait(timeout=STOP_SECONDS) == 129
     assert recorded(tmp_path) >= 1
 
 
@@ -139,7 +141,7 @@ def test_a_hangup_stops_as_other_signals_do(
     wait_until(lambda: recorded(tmp_path) >= 2, process)
 
     process.send_signal(signal.SIGHUP)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=STOP_SECONDS)
 
     assert process.returncode == 129, out + err
     assert err.splitlines()[-1] == (
@@ -179,13 +181,38 @@ def test_a_signal_at_any_stage_says_how_to_go_on(
             assert process.poll() is None
 
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=STOP_SECONDS)
 
     assert process.returncode == 143, out + err
     assert "Traceback" not in err
     again = f"stopped; everything finished is kept. Go on with: banzuke run {spec} --store store --run-id r"
     complete = "stopped, but everything was complete by then: nothing is left to be played"
     assert err.splitlines()[-1] == (complete if stage == "persist" else again)
+
+
+WAITED_FOR = """
+import os, signal, threading, types
+from flows.stopping import stop_on_signals
+
+class Stop(threading.Event):
+    def wait(self, timeout):
+        with self._cond:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().wait(timeout)
+
+pool = types.SimpleNamespace(stop=Stop(), stopped_by=None)
+with stop_on_signals(pool):
+    print(pool.stop.wait(20), pool.stopped_by)
+"""
+
+
+def test_a_signal_stops_who_is_about_to_wait_for_it(environment: Mapping[str, str]) -> None:
+    """It comes while the main thread holds the lock of what it waits for: the handler does not wait for that lock."""
+    done = subprocess.run(
+        [sys.executable, "-c", WAITED_FOR], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ("True 15\n", "") == (done.stdout, done.stderr)
 
 
 LINGERING = """

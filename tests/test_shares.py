@@ -157,14 +157,18 @@ def most_at_once(rows: list[dict[str, Any]]) -> int:
 def test_three_hosts_play_no_game_twice_and_keep_their_limits(site: Site, killed_at: float) -> None:
     """Every host plays games of the run, all games count, and what was not begun is nobody's."""
     assert killed_at
-    run = order(site, 60, hosts=3)
+    # Which worker finds a share is chance: on a busy machine one of three may find none within so few games.
+    for _ in range(3):
+        run = order(site, 60, hosts=3)
+        ended = site.until_state(run, *ENDED)
 
-    ended = site.until_state(run, *ENDED)
-
-    assert "Completed" == ended["state"]["name"], ended["state"]["message"]
-    check_whole(site, run, 60)
-    assert set(HOSTS) == {row["host"] for row in rows_of(site, run)}
-    assert ["Completed", "Completed"] == [share["state"]["name"] for share in shares_of(site, run)]
+        assert "Completed" == ended["state"]["name"], ended["state"]["message"]
+        check_whole(site, run, 60)
+        assert ["Completed", "Completed"] == [share["state"]["name"] for share in shares_of(site, run)]
+        played = {row["host"] for row in rows_of(site, run)}
+        if played == set(HOSTS):
+            break
+    assert set(HOSTS) == played
 
 
 def test_a_killed_tournament_ends_its_shares_and_deals_anew(site: Site) -> None:
