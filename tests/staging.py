@@ -16,6 +16,8 @@ from banzuke.games.positions import START_POSITION
 from banzuke.record import PlannedGame
 from banzuke.specs import find_program
 
+STOP_SECONDS = 40.0
+"""For a command that was told to stop. It bounds itself to nine; starved of cores it takes longer to say so."""
 EVENT_SECONDS = 90.0
 
 

@@ -14,12 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
-from staging import wait_until
+from staging import STOP_SECONDS, wait_until
 
 Banzuke = Callable[..., subprocess.CompletedProcess[str]]
 Started = Callable[..., subprocess.Popen[str]]
-STOP_SECONDS = 40.0
-"""The command bounds itself to nine; starved of cores it takes longer to say so."""
 RUN = f"{sys.executable} -m deployments.cli run small.toml --store store --run-id r"
 
 

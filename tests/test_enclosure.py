@@ -306,7 +306,7 @@ def test_a_worker_can_be_killed_before_it_is_there(enclosed: bool) -> None:
         worker.kill()
         seconds.append(time.monotonic() - before)
 
-    assert max(seconds) < 1.5
+    assert max(seconds) < 10.0
     assert [] == left(started())
 
 

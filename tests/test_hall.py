@@ -184,7 +184,7 @@ def test_a_stop_cancels_what_is_in_play(hall: Hall, stop: threading.Event) -> No
     cancelled = [record for record in records if record.termination is Termination.CANCELLED]
     assert 0 < len(cancelled) <= 2 * (8 + halls.AHEAD)
     assert len(records) < 3000
-    assert time.monotonic() - begun < 5.0
+    assert time.monotonic() - begun < 15.0
     assert not workers(hall)
 
 

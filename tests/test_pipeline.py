@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from staging import wait_until
+from staging import STOP_SECONDS, wait_until
 
 from banzuke.games.shogi import rules_named
 from banzuke.match.game import replay
@@ -240,7 +240,7 @@ def test_nothing_lost_when_the_command_is_killed(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
     assert [] == [survivor for survivor in alive if survivor.status() != psutil.STATUS_ZOMBIE]
     before = {path: pq.read_table(path)["attempt_id"].to_pylist() for path in parts(store, "r")}
     recorded = {attempt for attempts in before.values() for attempt in attempts}
@@ -263,14 +263,14 @@ def test_a_signal_keeps_what_is_finished(
     number: signal.Signals,
     code: int,
 ) -> None:
-    """A stopped run ends within ten seconds, says how to go on, and resumed has the moves of an undisturbed one."""
+    """A stopped run ends soon, says how to go on, and resumed has the moves of an undisturbed one."""
     spec = small_spec(games=60)
     store = tmp_path / "store"
     process = banzuke_started("run", spec, "--store", store, "--run-id", "r")
     wait_until(lambda: len(parts(store, "r")) >= 3, process)
 
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=STOP_SECONDS)
 
     assert code == process.returncode, out + err
     assert err.splitlines()[-1] == (
@@ -457,7 +457,7 @@ def test_a_backfill_does_not_mix_agents_under_one_name(
     process = banzuke_started("run", spec, "--store", store, "--run-id", "r")
     wait_until(lambda: len(parts(store, "r")) >= 2, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=STOP_SECONDS)
     before = len(pd.read_parquet(store / "games" / "r"))
 
     network.write_bytes((PROJECT / "examples" / "checkpoints" / "epoch_00006.pt").read_bytes())
@@ -514,9 +514,9 @@ def test_a_signal_ends_the_command_although_its_server_is_dead(
     next(child for child in family if "deployments.embedded_server" in child.cmdline()).kill()
 
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=STOP_SECONDS)
 
     assert process.returncode == 143, out + err
     assert "everything finished is kept" in err.splitlines()[-1]
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
     assert [] == [survivor for survivor in alive if survivor.status() != psutil.STATUS_ZOMBIE]

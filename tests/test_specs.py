@@ -232,10 +232,10 @@ def test_hostile_content_is_one_short_line(tmp_path: Path, text: str, fault: str
 )
 def test_many_faults_are_counted(tmp_path: Path, text: str) -> None:
     """The first twenty are shown, in seconds, and the others are counted."""
-    started = time.monotonic()
+    started = time.process_time()
 
     *shown, last = load(tmp_path, text)
 
     assert 20 == len(shown)
     assert "… and 19,980 more faults" == last
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
