@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,15 @@ def test_a_stderr_that_is_never_read_stops_no_run(
     assert b"18 of 18 games count" in done.stdout
 
 
+@pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """What is started meanwhile does not inherit that SIGHUP is ignored, although these tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hears_hangups")
 def test_a_live_display_outlives_its_terminal(
     small_spec: Callable[..., Path], environment: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -130,6 +139,7 @@ def recorded(folder: Path) -> int:
     return len(list((folder / "store" / "games" / "r").glob("[!.]*.parquet")))
 
 
+@pytest.mark.usefixtures("hears_hangups")
 def test_a_hangup_stops_as_other_signals_do(
     banzuke_started: Started, small_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
