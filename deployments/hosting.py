@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.streams import last_line
+
 if TYPE_CHECKING:
     from deployments.deploying import Deployed
 
@@ -67,6 +69,7 @@ def serve(
     kept, agents = settle(store, catalogue)
     deployed = deploy_all(tournaments=tournaments, notify=notify, schedules=schedules)
     print_deployed(deployed)
+    last_line[0] = "stopped; runs that were going on are taken up again by the next banzuke serve"
     print(
         f"Serving {agents} agents; games are kept in {kept}. Start runs at {deployed.ui}/v2/deployments; Ctrl-C ends.",
         flush=True,
@@ -74,7 +77,7 @@ def serve(
     # Whoever reads a log file wants to know it now.
     sys.stdout.flush()
     number = work()
-    print("stopped; runs that were going on are taken up again by the next banzuke serve")
+    print(last_line[0])
     raise typer.Exit(128 + number if number else 0)
 
 

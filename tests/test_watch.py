@@ -816,17 +816,17 @@ def test_no_reading_mixes_two_positions() -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(deadlines.fd)], pass_fds=[deadlines.fd])
     try:
         until(parent.read, "the first games")
-        deadline = time.monotonic() + 0.7
+        deadline = time.monotonic() + SECONDS
         readings = []
-        while time.monotonic() < deadline:
-            readings.append(parent.read())
+        while len({read[0].entry for read in readings}) < 100 and time.monotonic() < deadline:
+            readings += [parent.read() for _ in range(1000)]
     finally:
         writer.kill()
         writer.wait()
         parent.close()
         deadlines.close()
 
-    assert len({read[0].entry for read in readings}) > 10
+    assert len({read[0].entry for read in readings}) >= 100
     for read in readings:
         number = read[0].entry
         assert [(number, number, str(number))] * (number % 7 + 1) == [
