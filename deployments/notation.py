@@ -62,7 +62,7 @@ def export(
         written = export_to_file(output, wanted, notation)
     else:
         written = export_to(sys.stdout, wanted, notation)
-        check_taken("the games")
+        check_taken("the games", "the store has them")
     where = "stdout" if output is None else f"{written.files} files in {output}" if each else str(output)
     print(f"{written.games} games of {chosen} -> {where}", file=sys.stderr)
 
