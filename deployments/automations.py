@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -58,6 +59,13 @@ def _make(client: SyncPrefectClient, wanted: AutomationCore) -> bool:
     return known[0].enabled
 
 
+def _each(event: str, *, of: str, **further: Any) -> EventTrigger:  # noqa: ANN401 - what a trigger takes
+    """Every single event of that kind."""
+    return EventTrigger(
+        match={"prefect.resource.id": of}, expect={event}, posture=Posture.Reactive, threshold=1, **further
+    )
+
+
 def _automations(deployments: Mapping[str, UUID], hook: UUID | None) -> Iterator[AutomationCore]:
     recovered = [f"prefect.deployment.{known}" for name, known in deployments.items() if name not in LEFT_LYING]
     of_ours = {"prefect.resource.role": "deployment", "prefect.resource.id": recovered}
@@ -88,24 +96,13 @@ def _automations(deployments: Mapping[str, UUID], hook: UUID | None) -> Iterator
     yield AutomationCore(
         name=CRASHED,
         description="The same flow run goes on, and plays what is missing; a few times, then it is left lying.",
-        trigger=EventTrigger(
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=of_ours,
-            expect={"prefect.flow-run.Crashed"},
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
+        trigger=_each("prefect.flow-run.Crashed", of="prefect.flow-run.*", match_related=of_ours),
         actions=[take_up],
     )
     yield AutomationCore(
         name=BACKFILLS,
         description="A run that ended with void or missing games says so while attempts are left.",
-        trigger=EventTrigger(
-            match={"prefect.resource.id": "banzuke.run.*"},
-            expect={"banzuke.backfill.due"},
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
+        trigger=_each("banzuke.backfill.due", of="banzuke.run.*"),
         actions=[
             RunDeployment(
                 deployment_id=deployments[BACKFILL],
@@ -117,12 +114,7 @@ def _automations(deployments: Mapping[str, UUID], hook: UUID | None) -> Iterator
         yield AutomationCore(
             name=REGRESSIONS,
             description="The newest checkpoint is weaker than the one before by more than the run's margin.",
-            trigger=EventTrigger(
-                match={"prefect.resource.id": "banzuke.run.*"},
-                expect={"banzuke.rating.regressed"},
-                posture=Posture.Reactive,
-                threshold=1,
-            ),
+            trigger=_each("banzuke.rating.regressed", of="banzuke.run.*"),
             actions=[
                 SendNotification(
                     block_document_id=hook,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import IO, Literal
 
-from banzuke.errors import CorruptPartError, SpecError, StorageError
+from banzuke.errors import CorruptPartError, SpecError
 from banzuke.record import GameRecord
 from storage.game_store import GameStore
 from storage.notation.csa import BETWEEN_GAMES, to_csa
 from storage.notation.kif import to_kif
 from storage.notation.usi import to_usi
 from storage.recorded import counting_games_of
+from tasks.whole_file import whole_file
 
 Notation = Literal["csa", "kif", "usi"]
 _WRITERS: Mapping[Notation, Callable[[GameRecord], str]] = {"csa": to_csa, "kif": to_kif, "usi": to_usi}
@@ -68,7 +68,7 @@ def wanted_games(
 
 
 def export_to(
-    output: TextIO,
+    output: IO[str],
     games: Iterable[GameRecord],
     notation: Notation,
     *,
@@ -87,7 +87,7 @@ def export_to_file(path: Path, games: Iterable[GameRecord], notation: Notation) 
     Raises:
         StorageError: it cannot be written.
     """
-    with _whole_file(path) as output:
+    with _file_of_games(path) as output:
         return export_to(output, games, notation, write=_writer(path, notation))
 
 
@@ -100,7 +100,7 @@ def export_to_folder(folder: Path, games: Iterable[GameRecord], notation: Notati
     count = 0
     for count, record in enumerate(games, 1):  # noqa: B007 - how many there were
         path = folder / f"{record.game_id}.{notation}"
-        with _whole_file(path) as output:
+        with _file_of_games(path) as output:
             output.write(_writer(path, notation)(record))
     return Exported(games=count, files=count)
 
@@ -115,17 +115,6 @@ def _encoding(path: Path) -> str:
     return SHIFT_JIS if path.suffix == ".kif" else "utf-8"
 
 
-@contextmanager
-def _whole_file(path: Path) -> Iterator[TextIO]:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Names and remarks are ASCII; whatever else cannot be said in it is not worth a game.
-        with draft.open("w", encoding=_encoding(path), errors="replace", newline="\n") as output:
-            yield output
-        draft.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+def _file_of_games(path: Path) -> AbstractContextManager[IO[str]]:
+    # Names and remarks are ASCII; whatever else cannot be said in it is not worth a game.
+    return whole_file(path, "x", encoding=_encoding(path), errors="replace", newline="\n")

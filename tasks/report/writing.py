@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 
-from banzuke.errors import SpecError, StorageError
+from banzuke.errors import SpecError
+from tasks.whole_file import whole_file
 
 
 def check_writable(path: Path) -> None:
@@ -40,16 +39,8 @@ def write_report(path: Path, html: str) -> int:
         StorageError: it cannot be written; what was there still is.
     """
     payload = html.encode()
-    draft = path.with_name(f".{secrets.token_hex(8)}.html")
-    try:
-        with draft.open("xb") as output:
-            output.write(payload)
-            output.flush()
-            os.fsync(output.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+    with whole_file(path, "xb") as output:
+        output.write(payload)
+        output.flush()
+        os.fsync(output.fileno())
     return len(payload)
