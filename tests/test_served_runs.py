@@ -64,8 +64,8 @@ def until_nothing_plays(site: Site) -> None:
 def retry_crashed(site: Site, run: str) -> None:
     """Retry a crashed run until it runs.
 
-    The worker says a second time that it has crashed, seconds after its runner, and crashes what was retried in between.
-    The automation would take that up; without it somebody presses the button once more.
+    The worker reports the crash seconds after its runner did, and crashes what was retried in between. The automation
+    would take that up; without it somebody presses the button once more.
     """
 
     def is_running() -> bool:
