@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from banzuke.errors import UnknownRunError
 from banzuke.outcome import Side, Status
+from banzuke.ratings.keys import distinct, joined
 from storage.categories import categories, with_categories
 from storage.ledger import RANKING_COLUMNS, counting_rows, ranked_attempts, says, still_void_rows
 
@@ -34,9 +35,9 @@ _FEW_KINDS = ("status", "winner", "fault", *_AGENTS)
 class VoidGames:
     """Games that were tried and have no result, one entry each; shapes (void games,)."""
 
-    first: NDArray[np.int64]
+    first: NDArray[np.int32]
     """Index of the agent that has the move at the start position."""
-    second: NDArray[np.int64]
+    second: NDArray[np.int32]
     pair: NDArray[np.int64]
     """As in :class:`CountingGames`."""
     first_score: NDArray[np.float64]
@@ -54,9 +55,9 @@ class CountingGames:
     """Content hashes, beside ``agents``."""
     void_attempts: NDArray[np.int64]
     """Per agent: void attempts it was at fault for; shape (agents,)."""
-    first: NDArray[np.int64]
+    first: NDArray[np.int32]
     """Index of the agent that has the move at the start position."""
-    second: NDArray[np.int64]
+    second: NDArray[np.int32]
     first_score: NDArray[np.float64]
     """1 for a win of ``first``, 0.5 for a draw, 0."""
     is_forfeit: NDArray[np.bool_]
@@ -138,7 +139,7 @@ class AgentNumbering:
         names, distinct_names = categories(table[f"{side}_agent"])
         contents, distinct_contents = categories(table[f"{side}_agent_id"])
         kinds = max(len(distinct_contents), 1)
-        met, where = _distinct(names.astype(np.int64) * kinds + contents)
+        met, where = distinct(joined(names, kinds, contents))
         numbers = [
             self._numbers.setdefault((distinct_names[name], distinct_contents[content]), len(self._numbers))
             for name, content in zip(*np.divmod(met, kinds), strict=True)
@@ -161,21 +162,10 @@ class AgentNumbering:
         """Names and contents, sorted."""
         return sorted(self._numbers)
 
-    def places(self) -> NDArray[np.int64]:
+    def places(self) -> NDArray[np.int32]:
         """By number: the place among the sorted ones."""
         ranked = {agent: place for place, agent in enumerate(self.agents())}
-        return np.array([ranked[agent] for agent in self._numbers], dtype=np.int64)
-
-
-def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
-    """The keys that occur, ascending, and the index of each row's among them; keys are not negative."""
-    if not len(keys) or keys.max() > len(keys):
-        return np.unique(keys, return_inverse=True)
-    # Where keys are few, counting is many times faster than sorting.
-    met = np.flatnonzero(np.bincount(keys))
-    place = np.zeros(met[-1] + 1, dtype=np.int32)
-    place[met] = np.arange(len(met))
-    return met, place[keys]
+        return np.array([ranked[agent] for agent in self._numbers], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

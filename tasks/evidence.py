@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from banzuke.ratings.keys import Numbers
 from banzuke.ratings.repetition import OpeningColumns, are_alike, opening_clusters, repeats, shared_by_runs
 from storage.counting import CountingGames, game_courses
 from storage.game_store import GameStore
@@ -21,7 +22,7 @@ class Evidence:
 
     is_rated: NDArray[np.bool_]
     """(games of ``CountingGames``,)"""
-    cluster: NDArray[np.int64]
+    cluster: Numbers
     """By pair of ``CountingGames``: equal for pairs that are one cluster."""
     warnings: tuple[str, ...]
 
@@ -31,7 +32,7 @@ def all_evidence(found: CountingGames) -> Evidence:
     pairs = 1 + max(found.pair.max(initial=-1), found.void.pair.max(initial=-1))
     return Evidence(
         is_rated=np.ones(len(found.first), dtype=bool),
-        cluster=np.arange(pairs),
+        cluster=np.arange(pairs, dtype=np.int32 if pairs <= np.iinfo(np.int32).max else np.int64),
         warnings=(),
     )
 
@@ -58,7 +59,7 @@ def evidence_of(
     if met is None:
         return whole
     age = np.array([by_age.index(run_id) for run_id in run_ids], dtype=np.int32)
-    place = who.places(played.agents).astype(np.int32)
+    place = who.places(played.agents)
     columns = OpeningColumns(
         run=age[found.run],
         first=place[played.first],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from banzuke.ratings.quality import Failures, FirstMove, GamesLookedAt, quality_warnings
+from banzuke.ratings.quality import Failures, GamesLookedAt, Ratings, quality_warnings
 from banzuke.ratings.standings import Standings
 from storage.counting import identical_games
 from storage.game_store import GameStore
@@ -47,32 +47,31 @@ def identical_warnings(games: GameStore, run_ids: Sequence[str], total: int) -> 
     return [line]
 
 
-def quality_of(rated: Standings, who: Entrants, played: PlayedGames, unpaired: Collection[int] = ()) -> list[str]:
+def quality_of(
+    rated: Callable[[], Standings], who: Entrants, played: PlayedGames, unpaired: Collection[int] = ()
+) -> list[str]:
     """What ``banzuke.ratings.quality`` finds in all games, those that were not counted again included.
 
     Its tests that ask how games went take those of one opening together, as the intervals do.
 
     Args:
-        rated: the ratings.
+        rated: the ratings, asked for once what needs none has been found.
         who: was rated.
         played: the games.
         unpaired: numbers of runs whose openings were never to be played from both sides.
     """
-    place = who.places(played.agents).astype(np.int32)
+    place = who.places(played.agents)
     first, second = place[played.first], place[played.second]
     is_known = (first >= 0) & (second >= 0)
     kept = slice(None) if is_known.all() else is_known
     at_fault = place[played.faulty.agent]
     attempts = np.zeros(len(who.entrants), dtype=np.int64)
     np.add.at(attempts, place[place >= 0], played.attempts[place >= 0])
-    elo = {row.agent: row.elo for row in rated.rows}
     names = [entrant.agent for entrant in who.entrants]
-    move, low, high = rated.first_move_elo, rated.first_move_low, rated.first_move_high
     return quality_warnings(
         agents=names,
         openings=played.openings,
-        elo=np.array([np.nan if elo[name] is None else elo[name] for name in names], dtype=np.float64),
-        first_move=None if move is None or low is None or high is None else FirstMove(elo=move, low=low, high=high),
+        ratings=lambda: Ratings.of(rated(), names),
         games=GamesLookedAt(
             run=played.counting.run[kept],
             pair=played.counting.pair[kept],

@@ -37,9 +37,9 @@ class Entrants:
         """Index into ``entrants`` of who had that name and content in some run; -1 for who is not listed."""
         return self._places.get(agent, -1)
 
-    def places(self, agents: Iterable[Agent]) -> NDArray[np.int64]:
+    def places(self, agents: Iterable[Agent]) -> NDArray[np.int32]:
         """(agents,) :meth:`place` of each."""
-        return np.array([self.place(agent) for agent in agents], dtype=np.int64)
+        return np.array([self.place(agent) for agent in agents], dtype=np.int32)
 
     def index(self, name: str) -> int | None:
         """Who is listed under that name, or else is the only one that ever had it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from banzuke.errors import CorruptPartError, SpecError
 from banzuke.ratings.curve import CurvePoint, training_curve
+from banzuke.ratings.keys import Numbers
 from banzuke.ratings.regression import latest_step
 from banzuke.ratings.scores import GameColumns
 from banzuke.ratings.shown import only
@@ -84,12 +86,22 @@ def rate_runs(
     found = played.counting
     rosters = {run_id: _roster(games, run_id, warnings) for run_id in _by_age(documents)}
     who = _identify(list(rosters.values()), found, count_faults=count_faults)
-    evidence = evidence_of(games, _by_age(documents), documents, who, played)
     own = _anchor(documents, rosters, who)
     fixed = own if anchor is None else _chosen_anchor(who, anchor)
     own_elo = _ratings(documents).anchor_elo if fixed == own else 0.0
     elo = own_elo if anchor_elo is None else anchor_elo
-    rated = _rate(who, evidence, found, fixed, elo, count_faults=count_faults)
+
+    def rate() -> tuple[Evidence, Standings]:
+        evidence = evidence_of(games, _by_age(documents), documents, who, played)
+        return evidence, _rate(who, evidence, found, fixed, elo, count_faults=count_faults)
+
+    unpaired = [run for run, its in enumerate(documents.values()) if IMPORTED in its]
+    with ThreadPoolExecutor(1) as beside:
+        # Most of what may be wrong with the games is found without ratings: of ten million either takes seconds.
+        rating = beside.submit(rate)
+        identical = identical_warnings(games, list(documents), len(found.first))
+        quality = quality_of(lambda: rating.result()[1], who, played, unpaired)
+        evidence, rated = rating.result()
     if anchor is None:
         warnings += _anchor_warnings(documents, rosters, who, fixed)
     warnings += [
@@ -97,8 +109,8 @@ def rate_runs(
         *rated.warnings,
         *damage_warnings(found.damaged),
         *evidence.warnings,
-        *identical_warnings(games, list(documents), len(found.first)),
-        *quality_of(rated, who, played, [run for run, its in enumerate(documents.values()) if IMPORTED in its]),
+        *identical,
+        *quality,
     ]
     return JointRating(
         standings=replace(rated, warnings=tuple(warnings)),
@@ -203,9 +215,7 @@ def _rate(
     )
 
 
-def _with_faults(
-    columns: GameColumns, found: CountingGames, place: NDArray[np.int64], cluster: NDArray[np.int64]
-) -> GameColumns:
+def _with_faults(columns: GameColumns, found: CountingGames, place: NDArray[np.int32], cluster: Numbers) -> GameColumns:
     void = found.void
     blamed = ~np.isnan(void.first_score)
     return GameColumns(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from banzuke.ratings.elo import ELO_PER_NAT
-from banzuke.ratings.quality import Failures, FirstMove, GamesLookedAt, quality_warnings
+from banzuke.ratings.quality import Failures, GamesLookedAt, Ratings, quality_warnings
 from banzuke.ratings.scores import GameColumns
 from banzuke.ratings.standings import Entrant, compute_standings
 
@@ -34,17 +34,10 @@ class Tournament:
                 first_agent=games.first, second_agent=games.second, first_score=games.first_score, pair=games.pair
             ),
         )
-        elo = {row.agent: row.elo for row in rated.rows}
-        move = None
-        if rated.first_move_elo is not None:
-            assert rated.first_move_low is not None
-            assert rated.first_move_high is not None
-            move = FirstMove(elo=rated.first_move_elo, low=rated.first_move_low, high=rated.first_move_high)
         return quality_warnings(
             agents=self.names,
             openings=self.openings,
-            elo=np.array([np.nan if elo[name] is None else elo[name] for name in self.names], dtype=np.float64),
-            first_move=move,
+            ratings=lambda: Ratings.of(rated, self.names),
             games=games,
             failures=self.failures,
             attempts=self.attempts,

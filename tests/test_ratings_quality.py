@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from fair_tournaments import Tournament, fair
+from hypothesis import given
+from hypothesis import strategies as st
 
 from banzuke.ratings.connections import connection_warnings
 from banzuke.ratings.quality import Failures
@@ -187,3 +190,33 @@ def test_the_unrated_are_not_looked_at() -> None:
     is_rated = np.array([True, True, True, False, False, False])
 
     assert not list(connection_warnings("abcdef", is_rated, first, second))
+
+
+def parts(encounters: set[tuple[int, int]], agents: set[int]) -> list[set[int]]:
+    """The groups that the encounters leave of the agents, loners aside."""
+    groups = [{agent} for agent in agents]
+    for met in encounters:
+        if set(met) <= agents:
+            joined = [group for group in groups if group & set(met)]
+            groups = [group for group in groups if not group & set(met)] + [set().union(*joined)]
+    return [group for group in groups if len(group) > 1]
+
+
+@given(st.integers(4, 9), st.randoms(use_true_random=False), st.integers(0, 8))
+def test_no_place_that_holds_a_pool_together_is_missed(agents: int, chance: random.Random, more: int) -> None:
+    """In any connected pool the line names an encounter, or else an agent, without which it falls into groups."""
+    everybody = set(range(agents))
+    met = {(chance.randrange(agent), agent) for agent in range(1, agents)}
+    met |= {tuple(sorted(chance.sample(range(agents), 2))) for _ in range(more)}
+    bridges = [encounter for encounter in met if len(parts(met - {encounter}, everybody)) > 1]
+    cuts = [agent for agent in everybody if len(parts(met, everybody - {agent})) > 1]
+    names = "abcdefghi"
+    first, second = np.array(sorted(met)).T
+
+    lines = list(connection_warnings(names, np.ones(agents, dtype=bool), first, second))
+
+    assert bool(bridges or cuts) == bool(lines)
+    if bridges:
+        assert any(f"of {names[low]} against {names[high]} connect" in lines[0] for low, high in bridges), lines
+    elif cuts:
+        assert any(f"only {names[agent]} connects" in lines[0] for agent in cuts), lines

@@ -65,7 +65,8 @@ def test_results_are_seen_from_the_first_side(store: GameStore) -> None:
     assert games.pair[0] == games.pair[1]
     assert games.pair[2] == games.pair[3]
     assert games.pair[0] != games.pair[2]
-    assert {np.dtype(np.int64)} == {games.first.dtype, games.second.dtype, games.pair.dtype}
+    assert {np.dtype(np.int32)} == {games.first.dtype, games.second.dtype}
+    assert np.dtype(np.int64) == games.pair.dtype
     assert 0 == len(games.void.first)
     assert () == games.damaged
 

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from banzuke.ratings.keys import counted, distinct, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from banzuke.ratings.existence import Booleans
-    from banzuke.ratings.quality import Numbers
+    from banzuke.ratings.keys import Numbers
     from banzuke.ratings.scores import Integers
 
+_TREES = 8
+"""Spanning trees that are compared: what is not in all of them needs no look of its own."""
 _SHOWN = 3
 """Agents of a group that are named."""
 
@@ -34,10 +38,13 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
     members = np.flatnonzero(is_rated)
     place = np.full(len(agents), -1)
     place[members] = np.arange(len(members))
-    kept = (place[first] >= 0) & (place[second] >= 0)
-    ends = place[np.minimum(first, second)[kept]] * len(members) + place[np.maximum(first, second)[kept]]
-    encounters, games = _counted(ends, len(members) ** 2)
-    low, high = np.divmod(encounters, max(len(members), 1))
+    # Encounters are few where games are many: what is asked of each is asked of them.
+    met, times = counted(joined(first, len(agents), second))
+    one, other = (place[side] for side in np.divmod(met, len(agents)))
+    kept = (one >= 0) & (other >= 0)
+    ends, place_of = distinct(joined(np.minimum(one, other)[kept], len(members), np.maximum(one, other)[kept]))
+    games = np.bincount(place_of, weights=times[kept]).astype(np.int64)
+    low, high = np.divmod(ends, max(len(members), 1))
     names = [agents[index] for index in members.tolist()]
     if _is_cycle(low, high, len(members)):
         return
@@ -60,15 +67,6 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
         )
 
 
-def _counted(keys: Integers, most: int) -> tuple[Integers, Integers]:
-    """The keys that occur, ascending, and how often; by counting, where there are more of them than kinds."""
-    if most > len(keys):
-        return np.unique(keys, return_counts=True)
-    occurrences = np.bincount(keys)
-    met = np.flatnonzero(occurrences)
-    return met, occurrences[met]
-
-
 def _is_cycle(low: Integers, high: Integers, agents: int) -> bool:
     """Whether everybody has met half of the others; then there is a cycle through all, which no cut can part.
 
@@ -79,13 +77,9 @@ def _is_cycle(low: Integers, high: Integers, agents: int) -> bool:
 
 
 def _bridges(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
-    """The encounters without which the pool falls into two groups of two or more, and who is in the smaller one.
-
-    A bridge is in every spanning tree: the edges of one are tried.
-    """
-    numbers = csr_array((1.0 + np.arange(len(low)), (low, high)), shape=(agents, agents))
+    """The encounters without which the pool falls into two groups of two or more, and who is in the smaller one."""
     found = {}
-    for encounter in (minimum_spanning_tree(numbers).data.astype(np.int64) - 1).tolist():
+    for encounter in np.flatnonzero(_in_every_tree(low, high, agents)[0]).tolist():
         is_kept = np.arange(len(low)) != encounter
         apart = _smaller_part(low[is_kept], high[is_kept], np.ones(agents, dtype=bool))
         if apart is not None:
@@ -95,14 +89,32 @@ def _bridges(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
 
 def _cut_agents(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
     """The agents without which the pool falls into groups of two or more, and who is in the smaller ones."""
-    degrees = np.bincount(np.concatenate([low, high]), minlength=agents)
     found = {}
-    for agent in np.flatnonzero(degrees >= 2).tolist():
+    for agent in np.flatnonzero(_in_every_tree(low, high, agents)[1]).tolist():
         is_kept = (low != agent) & (high != agent)
         apart = _smaller_part(low[is_kept], high[is_kept], np.arange(agents) != agent)
         if apart is not None:
             found[agent] = apart
     return found
+
+
+def _in_every_tree(low: Integers, high: Integers, agents: int) -> tuple[Booleans, Booleans]:
+    """Which encounters some spanning trees all have, and which agents have two neighbours or more in all of them.
+
+    Every bridge is among the former and every cut agent among the latter: a tree is whole without a leaf. Where there
+    is no tree, because the pool falls apart as it is, that is everything.
+    """
+    numbers = csr_array((np.ones(2 * len(low)), (np.append(low, high), np.append(high, low))), shape=(agents, agents))
+    ends = low * agents + high
+    is_everywhere, is_inner = np.ones(len(low), dtype=bool), np.ones(agents, dtype=bool)
+    for root in np.unique(np.linspace(0, agents - 1, _TREES).astype(np.int64)).tolist():
+        order, before = breadth_first_order(numbers, root, directed=False)
+        if len(order) < agents:
+            break
+        one, other = order[1:].astype(np.int64), before[order[1:]].astype(np.int64)
+        is_everywhere &= np.isin(ends, np.minimum(one, other) * agents + np.maximum(one, other))
+        is_inner &= np.bincount(np.append(one, other), minlength=agents) >= 2
+    return is_everywhere, is_inner
 
 
 def _smaller_part(low: Integers, high: Integers, is_there: Booleans) -> Booleans | None:

@@ -16,17 +16,17 @@ from scipy.special import betainc, expit, ndtr, stdtr
 
 from banzuke.ratings.connections import connection_warnings
 from banzuke.ratings.elo import ELO_PER_NAT, normal_quantile
+from banzuke.ratings.keys import codes, counted, distinct, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from typing import Any, TypeAlias
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from banzuke.ratings.existence import Booleans
+    from banzuke.ratings.keys import Numbers
     from banzuke.ratings.scores import Floats, Integers
-
-    Numbers: TypeAlias = NDArray[np.integer[Any]]
+    from banzuke.ratings.standings import Standings
 
 ALPHA: Final = 0.001
 """Chance that one kind of test speaks up about a fair tournament."""
@@ -47,6 +47,8 @@ _FEWEST_OPENINGS = 10
 """Below, an agent's sides are not compared."""
 _MOST_CLUSTERS = 4096
 """Of an agent's games."""
+_AT_A_TIME = 1 << 18
+"""Games: columns of so many are still in the processor's cache when the next step needs them."""
 _TIME_FORFEIT_SHARE = 0.01
 """Of an agent's games that may be lost on time."""
 _BEHIND_CP = -300.0
@@ -93,12 +95,31 @@ class FirstMove:
     high: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratings:
+    """What came of the games."""
+
+    elo: Floats
+    """(agents,) NaN for the unrated."""
+    first_move: FirstMove | None
+    """None where the games cannot tell."""
+
+    @classmethod
+    def of(cls, standings: Standings, agents: Sequence[str]) -> Ratings:
+        """Those of a ranking sheet that lists all of these agents."""
+        elo = {row.agent: row.elo for row in standings.rows}
+        move, low, high = standings.first_move_elo, standings.first_move_low, standings.first_move_high
+        return cls(
+            elo=np.array([np.nan if elo[agent] is None else elo[agent] for agent in agents], dtype=np.float64),
+            first_move=None if move is None or low is None or high is None else FirstMove(elo=move, low=low, high=high),
+        )
+
+
 def quality_warnings(
     *,
     agents: Sequence[str],
     openings: Sequence[str],
-    elo: Floats,
-    first_move: FirstMove | None,
+    ratings: Callable[[], Ratings],
     games: GamesLookedAt,
     failures: Failures,
     attempts: Integers,
@@ -109,24 +130,30 @@ def quality_warnings(
     Args:
         agents: their names.
         openings: their ids.
-        elo: (agents,) ratings; NaN for the unrated.
-        first_move: None where the games cannot tell.
+        ratings: asked for once what needs none has been found: somebody else may be at work on them meanwhile.
         games: the counting games.
         failures: void games by fault.
         attempts: (agents,) how often a game of the agent was begun, with or without a result.
         unpaired: numbers of runs whose openings were never to be played from both sides.
     """
     uses = _Uses.of(games, len(agents), len(openings))
-    return [
+    of_openings = [
         *_one_sided_pairs(agents, openings, games, unpaired),
         *_repeated_openings(agents, openings, games, uses),
         *_overused_openings(openings, uses),
-        *_first_move_out_of_line(first_move),
-        *_sides_out_of_line(agents, elo, first_move, games),
+    ]
+    of_agents = [
         *_concentrated_failures(agents, failures, attempts),
         *_failures_when_behind(agents, games, failures),
         *_time_forfeits(agents, games),
-        *connection_warnings(agents, np.isfinite(elo), games.first, games.second),
+    ]
+    rated = ratings()
+    return [
+        *of_openings,
+        *_first_move_out_of_line(rated.first_move),
+        *_sides_out_of_line(agents, rated.elo, rated.first_move, games),
+        *of_agents,
+        *connection_warnings(agents, np.isfinite(rated.elo), games.first, games.second),
     ]
 
 
@@ -158,7 +185,7 @@ def _one_sided_pairs(
 class _Uses:
     """Openings that the encounters of the runs used, one entry per run, encounter and opening; shapes (uses,)."""
 
-    run: Integers
+    run: Numbers
     meeting: Integers
     """Number of the encounter of the run."""
     opening: Integers
@@ -173,19 +200,19 @@ class _Uses:
         one_of = np.full(1 + int(games.pair.max(initial=-1)), -1, dtype=np.int64)
         one_of[games.pair] = np.arange(len(games.pair))
         game = one_of[one_of >= 0]
-        run, first, second = (side[game].astype(np.int64) for side in (games.run, games.first, games.second))
-        encounter = (run * agents + np.minimum(first, second)) * agents + np.maximum(first, second)
-        _, meeting = np.unique(encounter, return_inverse=True)
-        used, example, pairs = np.unique(
-            meeting * openings + games.opening[game], return_index=True, return_counts=True
-        )
-        chosen = game[example]
+        run, first, second = (side[game] for side in (games.run, games.first, games.second))
+        encounter = codes(joined(np.minimum(first, second), agents, np.maximum(first, second)))
+        meeting = codes(joined(run, 1 + int(encounter.max(initial=0)), encounter))
+        used, use = distinct(joined(meeting, max(openings, 1), games.opening[game]))
+        example = np.empty(len(used), dtype=np.int64)
+        example[use] = game
+        meetings, openings_used = np.divmod(used, max(openings, 1))
         return cls(
-            run=run[example],
-            meeting=used // openings,
-            opening=used % openings,
-            pairs=pairs.astype(np.int64),
-            game=chosen,
+            run=games.run[example],
+            meeting=meetings,
+            opening=openings_used,
+            pairs=np.bincount(use, minlength=len(used)),
+            game=example,
         )
 
 
@@ -221,9 +248,9 @@ def _overused_openings(openings: Sequence[str], uses: _Uses) -> Iterator[str]:
     if not len(uses.pairs):
         return
     many = len(openings)
-    used, encounters = np.unique(uses.run * many + uses.opening, return_counts=True)
+    used, encounters = counted(joined(uses.run, many, uses.opening))
     run = used // many
-    _, one_each = np.unique(uses.meeting, return_index=True)
+    one_each = np.flatnonzero(np.diff(uses.meeting, prepend=-1))
     meetings = np.bincount(uses.run[one_each])[run]
     chance = np.bincount(uses.run)[run] / (meetings * np.bincount(run)[run])
     tail = _binomial_tail(encounters, meetings, np.minimum(chance, 1.0))
@@ -264,27 +291,29 @@ def _sides_out_of_line(
     then the mean 0. Their sum is judged by its own spread between openings (games from one opening may agree), or by
     the model's where that is wider, by Student's t.
     """
-    both = np.isfinite(elo[games.first]) & np.isfinite(elo[games.second])
-    if first_move is None or not both.any():
+    if first_move is None or not len(games.first):
         return
-    kept = slice(None) if both.all() else both
-    # Of more openings than that some share a cluster, which does no harm.
-    first, second, opening = games.first[kept], games.second[kept], games.opening[kept] % _MOST_CLUSTERS
-    expected = expit((elo[first] + first_move.elo - elo[second]) / ELO_PER_NAT)
-    residual = games.first_score[kept] - expected
-    n, many = len(agents), 1 + int(opening.max())
+    n, many = len(agents), 1 + min(int(games.opening.max()), _MOST_CLUSTERS - 1)
     # An agent's games from one opening, whichever its side: few enough to be counted without sorting the games.
     in_cell, is_met = np.zeros(n * many), np.zeros(n * many, dtype=bool)
-    for side in (first, second):
-        cell = side.astype(np.int64) * many + opening
-        in_cell += np.bincount(cell, weights=residual, minlength=n * many)
-        is_met[cell] = True
+    games_of, model = np.zeros(n), np.zeros(n)
+    for start in range(0, len(games.first), _AT_A_TIME):
+        some = slice(start, start + _AT_A_TIME)
+        first, second = games.first[some], games.second[some]
+        # Of more openings than that some share a cluster, which does no harm.
+        opening = games.opening[some] % _MOST_CLUSTERS
+        expected = expit((elo[first] + first_move.elo - elo[second]) / ELO_PER_NAT)
+        is_rated = np.isfinite(expected)
+        residual = np.where(is_rated, games.first_score[some] - expected, 0.0)
+        spread = np.where(is_rated, expected * (1.0 - expected), 0.0)
+        for side in (first, second):
+            cell = joined(side, many, opening)
+            np.add.at(in_cell, cell, residual)
+            is_met[cell[is_rated]] = True
+            games_of += np.bincount(side, weights=is_rated, minlength=n)
+            model += np.bincount(side, weights=spread, minlength=n)
     by_agent = in_cell.reshape(n, many)
     total, own, openings_of = by_agent.sum(axis=1), (by_agent**2).sum(axis=1), is_met.reshape(n, many).sum(axis=1)
-    games_of, model = np.zeros(n), np.zeros(n)
-    for side in (first, second):
-        games_of += np.bincount(side, minlength=n)
-        model += np.bincount(side, weights=expected * (1.0 - expected), minlength=n)
     is_judged = openings_of >= _FEWEST_OPENINGS
     with np.errstate(invalid="ignore", divide="ignore"):
         gap: Floats = np.asarray(2.0 * total / games_of)
@@ -332,9 +361,10 @@ def _failures_when_behind(agents: Sequence[str], games: GamesLookedAt, failures:
     behind = _counts(failures.agent[is_known & (failures.eval_cp <= _BEHIND_CP)], len(agents))
     if behind.max(initial=0) < _FEWEST_FAILURES:
         return
-    played = _counts(np.concatenate([games.first, games.second]), len(agents))
+    played = _games_of(games, len(agents))
     points = np.bincount(games.first, weights=games.first_score, minlength=len(agents))
-    points += np.bincount(games.second, weights=1.0 - games.first_score, minlength=len(agents))
+    points += _counts(games.second, len(agents))
+    points -= np.bincount(games.second, weights=games.first_score, minlength=len(agents))
     chance = np.maximum(1.0 - points / np.maximum(played, 1), _LEAST_BEHIND_SHARE)
     tail = _binomial_tail(behind, known, chance)
     found = np.flatnonzero((tail * len(agents) < ALPHA) & (behind >= _FEWEST_FAILURES))
@@ -350,11 +380,11 @@ def _failures_when_behind(agents: Sequence[str], games: GamesLookedAt, failures:
 
 def _time_forfeits(agents: Sequence[str], games: GamesLookedAt) -> Iterator[str]:
     """Null: at most 1 % of an agent's games are lost on time (binomial)."""
-    loser = np.where(games.first_score > 0.5, games.second, games.first)
-    lost = _counts(loser[games.is_time_forfeit], len(agents))
-    if not lost.any():
+    late = np.flatnonzero(games.is_time_forfeit)
+    if not len(late):
         return
-    played = _counts(np.concatenate([games.first, games.second]), len(agents))
+    lost = _counts(np.where(games.first_score[late] > 0.5, games.second[late], games.first[late]), len(agents))
+    played = _games_of(games, len(agents))
     tail = _binomial_tail(lost, played, _TIME_FORFEIT_SHARE)
     found = np.flatnonzero((tail * len(agents) < ALPHA) & (lost > 0))
     yield from _few(
@@ -375,6 +405,10 @@ def _binomial_tail(at_least: Integers, tries: Integers | int, chance: Floats | f
 
 def _counts(indices: Numbers, many: int) -> NDArray[np.int64]:
     return np.bincount(indices, minlength=many).astype(np.int64)
+
+
+def _games_of(games: GamesLookedAt, many: int) -> NDArray[np.int64]:
+    return _counts(games.first, many) + _counts(games.second, many)
 
 
 def _few(lines: list[str]) -> list[str]:

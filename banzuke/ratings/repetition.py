@@ -26,17 +26,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from banzuke.ratings.keys import codes, counted, joined
+
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
-
-    from numpy.typing import NDArray
-
     from banzuke.ratings.existence import Booleans
-    from banzuke.ratings.scores import Integers
+    from banzuke.ratings.keys import Numbers
 
-    Numbers: TypeAlias = NDArray[np.integer[Any]]
-
-_SPARSE = 4
 LARGEST_CLUSTER: Final = 1000
 """Games; a larger cluster is cut, oldest games first. ``scores.tally`` takes no pair of more than 1023."""
 
@@ -62,22 +57,22 @@ class OpeningColumns:
     def encounters(self) -> Numbers:
         """Equal for games of the same two agents."""
         agents = 1 + int(max(self.first.max(initial=0), self.second.max(initial=0)))
-        return _codes(_joined(np.minimum(self.first, self.second), agents, np.maximum(self.first, self.second)))
+        return codes(joined(np.minimum(self.first, self.second), agents, np.maximum(self.first, self.second)))
 
     @cached_property
     def clusters(self) -> Numbers:
         """Equal for games of the same two agents from the same opening, either side first."""
-        return _codes(_joined(self.encounters, 1 + int(self.opening.max(initial=0)), self.opening))
+        return codes(joined(self.encounters, 1 + int(self.opening.max(initial=0)), self.opening))
 
     @cached_property
     def cells(self) -> Numbers:
         """Equal for games of the same two agents on the same sides from the same opening."""
-        return _codes(_joined(self.clusters, 2, self.first > self.second))
+        return codes(joined(self.clusters, 2, self.first > self.second))
 
     def seeded_cells(self, rows: Numbers) -> Numbers:
         """(rows,) equal for games that also have the same seed."""
-        seeds = _codes(self.seed[rows])
-        return _codes(_joined(self.cells[rows], 1 + int(seeds.max(initial=0)), seeds))
+        seeds = codes(self.seed[rows])
+        return codes(joined(self.cells[rows], 1 + int(seeds.max(initial=0)), seeds))
 
     def among(self, rows: Booleans) -> OpeningColumns:
         """These games alone."""
@@ -95,7 +90,7 @@ def opening_clusters(games: OpeningColumns) -> Numbers:
     starts = np.searchsorted(grouped, grouped)
     place = np.empty(len(order), dtype=np.int64)
     place[order] = (np.arange(len(order)) - starts) // LARGEST_CLUSTER
-    return _codes(_joined(clusters, 1 + int(place.max(initial=0)), place))
+    return codes(joined(clusters, 1 + int(place.max(initial=0)), place))
 
 
 def shared_by_runs(games: OpeningColumns) -> Booleans:
@@ -163,7 +158,7 @@ def _compared(games: OpeningColumns, rows: Numbers, cells: Numbers, course: Numb
 def _had_by_another_run(run: Numbers, cells: Numbers) -> Booleans:
     """(games,) all but, for each cell, those of the run that has most of it, or is the oldest of such."""
     runs = 1 + int(run.max())
-    in_run, counts = np.unique(_joined(cells, runs, run), return_counts=True)
+    in_run, counts = counted(joined(cells, runs, run))
     cell, run_of = np.divmod(in_run, runs)
     order = np.lexsort((run_of, -counts, cell))
     keeper = np.full(1 + int(cells.max()), -1, dtype=np.int64)
@@ -184,20 +179,3 @@ def _one_of_each(cells: Numbers, values: Numbers) -> Numbers:
     found = np.zeros(1 + int(cells.max(initial=-1)), dtype=values.dtype)
     found[cells] = values
     return found
-
-
-def _joined(major: Numbers, minors: int, minor: Numbers | Booleans) -> Integers:
-    keys: Integers = major.astype(np.int64)
-    keys *= minors
-    keys += minor
-    return keys
-
-
-def _codes(keys: Numbers) -> Numbers:
-    """Equal where the keys are, from 0 on without a gap; keys are not negative."""
-    if keys.max(initial=0) <= _SPARSE * len(keys):
-        # Counting is many times faster than sorting, where that many counters are not too many.
-        is_met = np.zeros(1 + int(keys.max(initial=-1)), dtype=bool)
-        is_met[keys] = True
-        return np.asarray((np.cumsum(is_met, dtype=np.int32) - 1)[keys])
-    return np.unique(keys, return_inverse=True)[1].astype(np.int32)

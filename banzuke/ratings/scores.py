@@ -9,12 +9,16 @@ object is made per game.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from banzuke.errors import RatingError
+from banzuke.ratings.keys import codes, counted, distinct, joined
+
+if TYPE_CHECKING:
+    from banzuke.ratings.keys import Numbers
 
 Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
@@ -25,8 +29,6 @@ WIN: Final = 2
 
 _BITS = 10
 """Six counts of ten bits each fit into one int64 key."""
-_SPARSE = 4
-"""Keys are counted in a table of at most so many places per entry, and sorted otherwise."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """Multiplying by it spreads keys over the upper bits (Knuth's multiplicative hashing)."""
 
@@ -39,13 +41,13 @@ class GameColumns:
     with the score of a loss and the pair it belongs to.
     """
 
-    first_agent: Integers
+    first_agent: Numbers
     """Index of the agent that had the move at the start position."""
-    second_agent: Integers
+    second_agent: Numbers
     """Index of its opponent."""
     first_score: Floats
     """Points of the first agent: 0, 0.5 or 1."""
-    pair: Integers
+    pair: Numbers
     """Number of the opening pair, unique over all games given; games of one pair are of one encounter."""
 
 
@@ -148,15 +150,15 @@ def tally(games: GameColumns, agents: int) -> Tally:
     _check_columns(games, agents)
     if len(games.pair) == 0:
         return _empty_tally(agents)
-    encounter_keys = np.minimum(games.first_agent, games.second_agent) * agents
-    encounter_keys += np.maximum(games.first_agent, games.second_agent)
+    low, high = (side(games.first_agent, games.second_agent) for side in (np.minimum, np.maximum))
+    encounters, encounter_of_game = distinct(joined(low, agents, high))
+    del low, high
     cell = 3 * (games.first_agent > games.second_agent).astype(np.int8)
     cell += (2.0 * games.first_score).astype(np.int8)
-    pair_encounter_keys, pair_cells = _pairs(games.pair, encounter_keys, cell)
+    pair_encounter, pair_cells = _pairs(games.pair, encounter_of_game, cell)
 
-    encounters, pair_encounter = _distinct(pair_encounter_keys)
     shapes, pair_shape = _few_distinct(pair_cells)
-    patterns, pattern_pairs = _counted(pair_encounter * len(shapes) + pair_shape)
+    patterns, pattern_pairs = counted(joined(pair_encounter, len(shapes), pair_shape))
     pattern_encounter, pattern_shape = np.divmod(patterns, len(shapes))
     shape_counts = (shapes[:, None] >> (_BITS * np.arange(6))) & ((1 << _BITS) - 1)
     pattern_counts = shape_counts.astype(np.int16).reshape(-1, 2, 3)[pattern_shape]
@@ -186,49 +188,30 @@ def _check_columns(games: GameColumns, agents: int) -> None:
         raise RatingError("a game's score is not 0, 0.5 or 1")
 
 
-def _pairs(pair: Integers, encounter_keys: Integers, cell: NDArray[np.int8]) -> tuple[Integers, Integers]:
+def _pairs(
+    pair: Numbers, encounter_of_game: NDArray[np.int32], cell: NDArray[np.int8]
+) -> tuple[NDArray[np.int32], Integers]:
     """Groups games by pair; returns each pair's encounter and its six counts packed into one integer."""
-    if np.any(pair[1:] < pair[:-1]):
-        order = np.argsort(pair, kind="stable")
-        pair, encounter_keys, cell = pair[order], encounter_keys[order], cell[order]
-    opens = np.concatenate(([True], pair[1:] != pair[:-1]))
-    starts = np.flatnonzero(opens)
-    if np.any((encounter_keys[1:] != encounter_keys[:-1]) & ~opens[1:]):
+    pair = codes(pair)
+    encounter = np.empty(1 + int(pair.max()), dtype=np.int32)
+    encounter[pair] = encounter_of_game
+    if np.any(encounter[pair] != encounter_of_game):
         raise RatingError("a pair holds games of more than one encounter")
-    if np.max(np.diff(starts, append=len(pair))) >= 1 << _BITS:
+    if np.bincount(pair).max() >= 1 << _BITS:
         raise RatingError(f"a pair holds more than {(1 << _BITS) - 1} games")
-    one_game = np.int64(1) << (_BITS * np.arange(6))
-    return encounter_keys[starts], np.add.reduceat(one_game[cell], starts)
+    counts = np.zeros(len(encounter), dtype=np.int64)
+    np.add.at(counts, pair, (np.int64(1) << (_BITS * np.arange(6)))[cell])
+    return encounter, counts
 
 
-def _distinct(keys: Integers) -> tuple[Integers, Integers]:
-    """The keys that occur, ascending, and the index of each entry's among them; keys are not negative."""
-    if keys.max() > _SPARSE * len(keys):
-        return np.unique(keys, return_inverse=True)
-    # Counting is many times faster than sorting, where that many counters are not too many.
-    met = np.flatnonzero(np.bincount(keys))
-    place = np.zeros(met[-1] + 1, dtype=np.int64)
-    place[met] = np.arange(len(met))
-    return met, place[keys]
-
-
-def _counted(keys: Integers) -> tuple[Integers, Integers]:
-    """The keys that occur, ascending, and how often each does; keys are not negative."""
-    if keys.max() > _SPARSE * len(keys):
-        return np.unique(keys, return_counts=True)
-    occurrences = np.bincount(keys)
-    met = np.flatnonzero(occurrences)
-    return met, occurrences[met]
-
-
-def _few_distinct(values: Integers) -> tuple[Integers, Integers]:
+def _few_distinct(values: Integers) -> tuple[Integers, Numbers]:
     """What ``np.unique`` returns with the inverse, in another order, without sorting where few values occur."""
     bucket = (values.astype(np.uint64) * _GOLDEN) >> np.uint64(48)
     holder = np.zeros(1 << 16, dtype=np.int64)
     holder[bucket] = values
     if np.any(holder[bucket] != values):
         return np.unique(values, return_inverse=True)
-    buckets, place = _distinct(bucket.astype(np.int64))
+    buckets, place = distinct(bucket.astype(np.int64))
     return holder[buckets], place
 
 
