@@ -270,7 +270,7 @@ def _anchor_warnings(
             named.setdefault(f"{fixed or 'the mean'} = {stated.anchor_elo:g}", []).append(run_id)
     if len(named) < 2:
         return []
-    listed = "; ".join(f"{said} in {few(run_ids)}" for said, run_ids in named.items())
+    listed = few([f"{said} in {few(run_ids)}" for said, run_ids in named.items()], between="; ")
     line = (
         f"the runs fix different ratings ({listed}): {anchor or 'the mean'} is used, as in {next(iter(documents))}; "
         "choose with --anchor and --anchor-elo"

@@ -216,7 +216,7 @@ def _listed(runs_by: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{said} ({few(run_ids)})" for said, run_ids in runs_by.items())
 
 
-def few(names: Sequence[str]) -> str:
+def few(names: Sequence[str], between: str = ", ") -> str:
     """The first names, and how many more there are."""
-    shown = ", ".join(names[:_NAMED])
+    shown = between.join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

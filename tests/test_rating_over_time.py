@@ -145,6 +145,17 @@ def test_the_first_runs_anchor_holds_for_all(store: GameStore) -> None:
     assert not warned(rate_runs(store, ["old", "new"], anchor="epoch-2"), "fix different ratings")
 
 
+def test_of_many_anchors_a_few_are_named(store: GameStore) -> None:
+    """Nightly runs that each fix another rating are one line that can be read, not a page."""
+    for night in range(12):
+        play(store, f"night-{night}", OLD, day=night - 12, anchor="anchor", anchor_elo=night)
+
+    (line,) = warned(rate_runs(store, [f"night-{night}" for night in range(12)]), "fix different ratings")
+
+    assert "(anchor = 0 in night-0; anchor = 1 in night-1; " in line
+    assert " in night-3 and 8 more): anchor is used, as in night-0" in line
+
+
 def test_an_anchor_of_choice(store: GameStore) -> None:
     """Any agent may be named, also as it was once called, with any rating; a name nobody has is refused."""
     play(store, "old", OLD, day=-1, anchor="anchor", anchor_elo=100)
