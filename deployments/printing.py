@@ -17,6 +17,7 @@ from tasks.pages import chance_words
 if TYPE_CHECKING:
     from banzuke.ratings.standings import StandingRow, Standings
     from banzuke.record import Standing
+    from storage.ledger import Tallies
     from tasks.rating import JointRating
     from tasks.summary import Summary
 
@@ -49,7 +50,7 @@ def standings_table(rows: Sequence[StandingRow | Standing], title: str | None) -
     return table
 
 
-def print_standings(rated: JointRating, run_ids: Sequence[str], incomplete: Sequence[Summary]) -> None:
+def print_standings(rated: JointRating, run_ids: Sequence[str], incomplete: Mapping[str, Tallies]) -> None:
     """Standings with their curve, reasons and warnings."""
     console = _console()
     rows = rated.standings.rows
@@ -63,8 +64,8 @@ def print_standings(rated: JointRating, run_ids: Sequence[str], incomplete: Sequ
     for name, others in list(rated.other_names.items())[:_REASONS_SHOWN]:
         console.print(Text(f"{name}: the same content has also played as {', '.join(others)}"), soft_wrap=True)
     _print_more(console, len(rated.other_names), "have had other names; see --json")
-    for summary in incomplete[:_REASONS_SHOWN]:
-        console.print(Text(f"note: {summary.run_id}: {_counts(summary)}"), soft_wrap=True)
+    for run_id, tallies in list(incomplete.items())[:_REASONS_SHOWN]:
+        console.print(Text(f"note: {run_id}: {_counts(tallies)}"), soft_wrap=True)
     _print_more(console, len(incomplete), "of the runs are not complete; see banzuke runs")
     for warning in rated.standings.warnings:
         console.print(Text(f"note: {warning}"), soft_wrap=True)
@@ -110,7 +111,7 @@ def print_summary(summary: Summary, store: str, *, seconds: float) -> None:
     console = _console()
     console.print(standings_table(summary.standings, title=f"Standings of {summary.run_id}"))
     _print_reasons(console, summary.standings)
-    console.print(Text(f"\n{_counts(summary)} in {seconds:.0f} s"), soft_wrap=True)
+    console.print(Text(f"\n{_counts(summary.tallies)} in {seconds:.0f} s"), soft_wrap=True)
     _print_test(console, summary)
     _print_precision(console, summary)
     for agent, reason in summary.unfit:
@@ -128,7 +129,7 @@ def print_run(summary: Summary, condition: Mapping[str, Any], document: Mapping[
     console.print(standings_table(summary.standings, title=f"Standings of {summary.run_id}"))
     _print_reasons(console, summary.standings)
     spec, versions = document["spec"], document["versions"]
-    console.print(Text(f"\n{_counts(summary)}"), soft_wrap=True)
+    console.print(Text(f"\n{_counts(summary.tallies)}"), soft_wrap=True)
     _print_test(console, summary)
     _print_precision(console, summary)
     tournament = spec["tournament"]
@@ -301,16 +302,16 @@ def _print_more(console: Console, found: int, what: str) -> None:
         console.print(f"and {found - _REASONS_SHOWN} more {what}")
 
 
-def _counts(summary: Summary) -> str:
-    parts = [f"{summary.counting} of {summary.planned} games count"]
-    if summary.forfeits:
-        parts.append(f"{summary.forfeits} forfeits")
-    if summary.voids:
-        parts.append(f"{summary.voids} void")
-    if summary.missing:
-        parts.append(f"{summary.missing} missing")
-    if summary.spared:
-        parts.append(f"{summary.spared} spared by the verdict")
+def _counts(tallies: Tallies) -> str:
+    parts = [f"{tallies.counting} of {tallies.planned} games count"]
+    if tallies.forfeits:
+        parts.append(f"{tallies.forfeits} forfeits")
+    if tallies.void:
+        parts.append(f"{tallies.void} void")
+    if tallies.missing:
+        parts.append(f"{tallies.missing} missing")
+    if tallies.spared:
+        parts.append(f"{tallies.spared} spared by the verdict")
     return ", ".join(parts)
 
 

@@ -15,7 +15,7 @@ from banzuke.errors import StorageError
 from banzuke.outcome import Side
 from banzuke.record import Standing
 from storage.game_store import GameStore
-from storage.ledger import Ledger
+from storage.ledger import Ledger, Tallies
 from tasks.growing import Precision, precision_of
 from tasks.sequential import SprtReport, recorded_test, report_test
 
@@ -60,6 +60,18 @@ class Summary:
     """Of an adaptive run, how near it is to its target."""
 
     @property
+    def tallies(self) -> Tallies:
+        """How many games are in which state."""
+        return Tallies(
+            planned=self.planned,
+            counting=self.counting,
+            forfeits=self.forfeits,
+            void=self.voids,
+            missing=self.missing,
+            spared=self.spared,
+        )
+
+    @property
     def outstanding(self) -> int:
         """Games that a backfill would play."""
         return self.voids + self.missing
@@ -86,10 +98,7 @@ def summarise(games: GameStore, run_id: str) -> Summary:
     Raises:
         UnknownRunError: it is not in the store.
     """
-    return _summary(games, run_id, Ledger(games, run_id))
-
-
-def _summary(games: GameStore, run_id: str, ledger: Ledger) -> Summary:
+    ledger = Ledger(games, run_id)
     test = recorded_test(games.read_run(run_id))
     tallies = ledger.tallies()
     agents = games.read_agents(run_id)
@@ -110,15 +119,14 @@ def _summary(games: GameStore, run_id: str, ledger: Ledger) -> Summary:
     )
 
 
-def incomplete(games: GameStore, run_ids: Sequence[str]) -> list[Summary]:
-    """Of the runs those whose planned games do not all count, as far as they can be read."""
-    found = []
+def incomplete(games: GameStore, run_ids: Sequence[str]) -> dict[str, Tallies]:
+    """Of the runs those whose planned games do not all count, as far as they can be read, and how many do."""
+    found = {}
     for run_id in run_ids:
         with suppress(StorageError):
-            ledger = Ledger(games, run_id)
-            tallies = ledger.tallies()
+            tallies = Ledger(games, run_id).tallies()
             if tallies.void or tallies.missing:
-                found.append(_summary(games, run_id, ledger))
+                found[run_id] = tallies
     return found
 
 

@@ -35,11 +35,24 @@ def joined(major: Numbers, minors: int, minor: Numbers | NDArray[np.bool_]) -> N
 def distinct(keys: Numbers) -> tuple[Integers, NDArray[np.int32]]:
     """The keys that occur, ascending, and (entries,) the index of each entry's among them."""
     if not _are_dense(keys):
-        met, place = np.unique(keys, return_inverse=True)
-        return met.astype(np.int64), place.astype(np.int32)
+        return _distinct_by_sorting(keys)
     is_met = np.zeros(1 + int(keys.max(initial=-1)), dtype=bool)
     is_met[keys] = True
     return np.flatnonzero(is_met), (np.cumsum(is_met, dtype=np.int32) - 1)[keys]
+
+
+def _distinct_by_sorting(keys: Numbers) -> tuple[Integers, NDArray[np.int32]]:
+    """``np.unique`` with the inverse, which takes twice the memory: of ten million games 200 megabytes more."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    is_new = np.ones(len(keys), dtype=bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    met = ordered[is_new].astype(np.int64)
+    del ordered
+    place = np.empty(len(keys), dtype=np.int32)
+    place[order] = np.cumsum(is_new, dtype=np.int32)
+    place -= 1
+    return met, place
 
 
 def codes(keys: Numbers) -> NDArray[np.int32]:
