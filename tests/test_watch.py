@@ -113,6 +113,13 @@ def left_beside(store: Path, run_id: str) -> set[str]:
     return {path.name for path in (store / "runs" / run_id).iterdir()} - {"run.json"}
 
 
+def chosen_seats(screen: list[str]) -> list[str]:
+    """Of the game that is chosen and of the one below it, the worker and its lane, which no other game has."""
+    begin = next((number for number, line in enumerate(screen) if line.startswith(">")), len(screen))
+    rows = [line.split()[-1:] for line in screen[begin : begin + 2]]
+    return [cell for row in rows for cell in row if re.fullmatch(r"\d+(/\d+)?", cell)]
+
+
 class Terminal:
     """A command on a terminal of its own: what it shows, screen by screen, and what is typed there."""
 
@@ -157,17 +164,31 @@ class Terminal:
 
     def until_shown(self, pattern: str) -> list[str]:
         """The first screen drawn from now on that has the pattern."""
+        return self.until_drawn(lambda drawn: re.search(pattern, "\n".join(drawn)) is not None, pattern)
+
+    def until_drawn(self, is_it: Callable[[list[str]], bool], what: str) -> list[str]:
+        """The first screen drawn from now on that is meant."""
         number = len(self.screens)
 
         def found() -> list[str] | None:
             self._read(0.2)
             assert self.process.poll() is None, self._shown[-2000:]
             # The last may be half drawn.
-            whole = self.screens[number:-1]
-            return next((drawn for drawn in whole if re.search(pattern, "\n".join(drawn))), None)
+            return next((drawn for drawn in self.screens[number:-1] if is_it(drawn)), None)
 
-        shown: list[str] = until(found, f"{pattern} in {self.screens[-1:]}")
+        shown: list[str] = until(found, f"{what} in {self.screens[-1:]}")
         return shown
+
+    def until_next_is_chosen(self, key: str) -> None:
+        """Press the key until it moves the choice to the line below: the first time a game may end meanwhile."""
+
+        def is_next() -> bool:
+            before, below = chosen_seats(self.until_drawn(lambda drawn: len(chosen_seats(drawn)) == 2, "a line below"))
+            self.type(key)
+            after = self.until_drawn(lambda drawn: chosen_seats(drawn)[:1] not in ([], [before]), f"not {before}")
+            return [below] == chosen_seats(after)[:1]
+
+        until(is_next, f"{key!r} to move on")
 
     def until_said(self, words: str) -> None:
         """Until something new has these words."""
@@ -266,8 +287,8 @@ def test_a_person_at_a_terminal_sees_the_run_move(played: Played) -> None:
         terminal.type("l")
         letters = terminal.until_shown(r"  9  8  7  6  5  4  3  2  1")
         chosen = [line for line in letters if line.startswith(">")]
-        terminal.type("j\x1b[B")
-        further = terminal.until_shown(r"(?m)^>")
+        for key in ("j", "\x1b[B"):
+            terminal.until_next_is_chosen(key)
         terminal.resize(24, 80)
         narrow = terminal.until_shown(r"(?m)^  9  8  7")
         terminal.type("q")
@@ -281,7 +302,6 @@ def test_a_person_at_a_terminal_sees_the_run_move(played: Played) -> None:
     assert re.search(r"(?m)^in play: \d+ +against +ply +last +time +worker", first)
     assert sum(line.endswith(tuple("一二三四五六七八九")) for line in boards) == 9
     assert 1 == len(chosen)
-    assert [line for line in further if line.startswith(">")] != chosen
     assert len(narrow) <= 24
     assert all(cell_len(line) <= 80 for line in narrow)
     assert 0 == code
