@@ -59,7 +59,7 @@ def events(site: Site, run: str, number: int) -> dict[str, Any]:
         known: list[Any] = site.ask("events/filter", wanted)["events"]
         return known if len(known) >= number else None
 
-    return {event["event"]: event for event in site.until(found, f"{number} events", seconds=20)}
+    return {event["event"]: event for event in site.until(found, f"{number} events")}
 
 
 def logged(site: Site, run: str) -> list[str]:
