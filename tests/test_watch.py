@@ -50,6 +50,7 @@ from storage.in_play import Showcase, can_be_shown, watching
 from storage.latest import EndedGame
 from storage.queries import connect
 from tasks.in_play import shown_to_watchers
+from tasks.sequential import recorded_test, report_test
 from tasks.spectating import Look, Ranked, Spectator
 
 SECONDS = 90.0
@@ -539,23 +540,62 @@ def test_no_run_is_waited_for_without_end(tmp_path: Path, capsys: pytest.Capture
     assert not (tmp_path / "store").exists()
 
 
-def watched_to_its_end(folder: Path, environment: Mapping[str, str], command: str) -> list[dict[str, Any]]:
-    """What a program sees of a run from before its beginning to its end, look by look."""
+def watched_to_its_end(
+    folder: Path,
+    environment: Mapping[str, str],
+    command: str,
+    held_for: Callable[[dict[str, Any]], object] | None = None,
+) -> list[dict[str, Any]]:
+    """What a program sees of a run from before its beginning to its end, look by look.
+
+    Args:
+        folder: where.
+        environment: of both.
+        command: what plays.
+        held_for: a look for which a sequential test stands still after its first pairs; else nobody may have seen it.
+    """
     banzuke = [sys.executable, "-m", "deployments.cli"]
     run = subprocess.Popen(
         [*banzuke, *command.split()], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    shown, said = folder / "looks", folder / "said"
+    watch = None
     try:
         games = GameStore(str(folder / "store"))
         until(lambda: games.player("r"), "the run to be held")
-        watch = [*banzuke, "watch", "r", "--store", "store", "--json"]
-        done = subprocess.run(watch, cwd=folder, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        with shown.open("wb") as looks, said.open("wb") as errors:
+            watch = subprocess.Popen(
+                [*banzuke, "watch", "r", "--store", "store", "--json"],
+                cwd=folder,
+                env=environment,
+                stdout=looks,
+                stderr=errors,
+            )
+        if held_for is not None:
+            until(lambda: games.has_plan("r") and pairs_of_test(games), "the first pairs")
+            run.send_signal(signal.SIGSTOP)
+            until(lambda: any(held_for(json.loads(line)) for line in whole_lines(shown)), "the look that is meant")
+            run.send_signal(signal.SIGCONT)
+        code = watch.wait(SECONDS)
         assert 0 == run.wait(SECONDS)
     finally:
-        run.kill()
-        run.wait()
-    assert (0, b"") == (done.returncode, done.stderr)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+        for process in (run, watch):
+            if process is not None:
+                process.kill()
+                process.wait()
+    assert (0, b"") == (code, said.read_bytes())
+    return [json.loads(line) for line in whole_lines(shown)]
+
+
+def pairs_of_test(games: GameStore) -> int:
+    """How many pairs the test has to go by."""
+    test = recorded_test(games.read_run("r"))
+    return 0 if test is None else int(report_test(games, "r", test).figures["pairs"])
+
+
+def whole_lines(file: Path) -> list[str]:
+    """Those that have been written to their end."""
+    return [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def test_a_sequential_test_is_seen_on_its_way_to_its_verdict(environment: Mapping[str, str], tmp_path: Path) -> None:
@@ -563,7 +603,11 @@ def test_a_sequential_test_is_seen_on_its_way_to_its_verdict(environment: Mappin
     two = LONG[: LONG.rindex("[[agents]]")] + LONG[LONG.index("[tournament]") :]
     (tmp_path / "long.toml").write_text(two.format(games=300))
 
-    looks = watched_to_its_end(tmp_path, environment, "sprt long.toml --store store --run-id r --json")
+    def is_open(look: dict[str, Any]) -> bool:
+        sprt = look["sprt"]
+        return sprt and sprt["verdict"] == "continue" and sprt["pairs"] and sprt["lower"] < sprt["llr"] < sprt["upper"]
+
+    looks = watched_to_its_end(tmp_path, environment, "sprt long.toml --store store --run-id r --json", is_open)
     watch = [sys.executable, "-m", "deployments.cli", "watch", "r", "--store", "store"]
     end, once = (
         subprocess.run(
@@ -572,8 +616,7 @@ def test_a_sequential_test_is_seen_on_its_way_to_its_verdict(environment: Mappin
         for more in ([], ["--once"])
     )
 
-    open_ones = [look["sprt"] for look in looks if look["sprt"] and look["sprt"]["verdict"] == "continue"]
-    assert any(sprt["pairs"] and sprt["lower"] < sprt["llr"] < sprt["upper"] for sprt in open_ones)
+    assert any(is_open(look) for look in looks)
     assert not any(look["spared"] for look in looks if look["sprt"] and look["sprt"]["verdict"] == "continue")
     last = looks[-1]
     assert ("accept_h1", "material") == (last["sprt"]["verdict"], last["sprt"]["agent"])
