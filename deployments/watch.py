@@ -30,8 +30,9 @@ OK = 0
 QUIT, SUSPEND = "q", "\x1a"
 LOOK_SECONDS = 1.0
 REDRAW_SECONDS = 0.5
-FIRST_SHOWN_SECONDS = 4.0
-"""For whoever plays to notice that somebody watches, and to show games, where there is only one look."""
+FIRST_SHOWN_SECONDS = 10.0
+"""For whoever plays to notice that somebody watches, and to show games, where there is only one look: on a machine
+whose cores are all taken by what they play, which is what such machines are for."""
 SILENT_SECONDS = 300.0
 """How long a server or a store may be away while a run is watched."""
 

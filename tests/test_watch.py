@@ -438,20 +438,25 @@ def test_watching_changes_no_move_and_leaves_nothing(environment: Mapping[str, s
     try:
         games = GameStore(str(tmp_path / "store"))
         until(lambda: games.player("watched"), "the run to be held")
-        watch = [sys.executable, "-m", "deployments.cli", "watch", "watched", "--store", "store"]
-        done = subprocess.run(
-            watch, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        run.send_signal(signal.SIGSTOP)  # so that it is not over before anybody looks
+        command = [sys.executable, "-m", "deployments.cli", "watch", "watched", "--store", "store"]
+        watch = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        assert watch.stdout is not None
+        first = watch.stdout.readline()
+        run.send_signal(signal.SIGCONT)
+        further, errors = watch.communicate(timeout=SECONDS)
         ended = run.wait(SECONDS)
     finally:
         run.kill()
         run.wait()
     subprocess.run(commands[1], cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=SECONDS)
 
-    assert (0, 0, "") == (ended, done.returncode, done.stderr)
-    assert done.stdout.startswith("watched: playing, ")
-    assert re.search(r"(?m)^watched: over, 24/24 games", done.stdout)
-    assert "Standings of watched" in done.stdout
+    assert (0, 0, "") == (ended, watch.returncode, errors)
+    assert first.startswith("watched: playing, ")
+    assert re.search(r"(?m)^watched: over, 24/24 games", further)
+    assert "Standings of watched" in further
     assert set() == left_beside(tmp_path / "store", "watched")
     with contextlib.closing(connect(games.uri)) as database:
         order = "select moves from results where run_id = ? order by game_no"
