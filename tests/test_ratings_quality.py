@@ -202,6 +202,13 @@ def parts(encounters: set[tuple[int, int]], agents: set[int]) -> list[set[int]]:
     return [group for group in groups if len(group) > 1]
 
 
+def test_what_is_apart_already_is_held_together_by_no_game() -> None:
+    """Where only faults that are counted connect two groups, no encounter within them is said to do so."""
+    first, second = np.array([(0, 1), (1, 2), (3, 4), (4, 5)]).T
+
+    assert not list(connection_warnings("abcdef", np.ones(6, dtype=bool), first, second))
+
+
 @given(st.integers(4, 9), st.randoms(use_true_random=False), st.integers(0, 8))
 def test_no_place_that_holds_a_pool_together_is_missed(agents: int, chance: random.Random, more: int) -> None:
     """In any connected pool the line names an encounter, or else an agent, without which it falls into groups."""

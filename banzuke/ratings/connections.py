@@ -48,6 +48,9 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
     names = [agents[index] for index in members.tolist()]
     if _is_cycle(low, high, len(members)):
         return
+    if _smaller_part(low, high, np.ones(len(members), dtype=bool)) is not None:
+        # What is apart, something else than these games connects: faults that are counted.
+        return
     bridges = _bridges(low, high, len(members))
     if bridges:
         encounter = max(bridges, key=lambda index: bridges[index].sum())
