@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from banzuke.ratings.keys import counted, distinct, joined
+from banzuke.ratings.keys import counted, distinct, joined, joined_either_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
     met, times = counted(joined(first, len(agents), second))
     one, other = (place[side] for side in np.divmod(met, len(agents)))
     kept = (one >= 0) & (other >= 0)
-    ends, place_of = distinct(joined(np.minimum(one, other)[kept], len(members), np.maximum(one, other)[kept]))
+    ends, place_of = distinct(joined_either_way(one[kept], other[kept], len(members)))
     games = np.bincount(place_of, weights=times[kept]).astype(np.int64)
     low, high = np.divmod(ends, max(len(members), 1))
     names = [agents[index] for index in members.tolist()]
@@ -51,7 +51,8 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
     if _smaller_part(low, high, np.ones(len(members), dtype=bool)) is not None:
         # What is apart, something else than these games connects: faults that are counted.
         return
-    bridges = _bridges(low, high, len(members))
+    is_everywhere, is_inner = _in_every_tree(low, high, len(members))
+    bridges = _bridges(low, high, is_everywhere, len(members))
     if bridges:
         encounter = max(bridges, key=lambda index: bridges[index].sum())
         yield (
@@ -60,7 +61,7 @@ def connection_warnings(agents: Sequence[str], is_rated: Booleans, first: Number
             "difference across rests on them; play another encounter between the two groups"
         )
         return
-    cuts = _cut_agents(low, high, len(members))
+    cuts = _cut_agents(low, high, is_inner)
     if cuts:
         agent = max(cuts, key=lambda index: cuts[index].sum())
         yield (
@@ -79,10 +80,10 @@ def _is_cycle(low: Integers, high: Integers, agents: int) -> bool:
     return agents < 4 or bool(2 * degrees.min() >= agents)
 
 
-def _bridges(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
+def _bridges(low: Integers, high: Integers, is_tried: Booleans, agents: int) -> dict[int, Booleans]:
     """The encounters without which the pool falls into two groups of two or more, and who is in the smaller one."""
     found = {}
-    for encounter in np.flatnonzero(_in_every_tree(low, high, agents)[0]).tolist():
+    for encounter in np.flatnonzero(is_tried).tolist():
         is_kept = np.arange(len(low)) != encounter
         apart = _smaller_part(low[is_kept], high[is_kept], np.ones(agents, dtype=bool))
         if apart is not None:
@@ -90,12 +91,12 @@ def _bridges(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
     return found
 
 
-def _cut_agents(low: Integers, high: Integers, agents: int) -> dict[int, Booleans]:
+def _cut_agents(low: Integers, high: Integers, is_tried: Booleans) -> dict[int, Booleans]:
     """The agents without which the pool falls into groups of two or more, and who is in the smaller ones."""
     found = {}
-    for agent in np.flatnonzero(_in_every_tree(low, high, agents)[1]).tolist():
+    for agent in np.flatnonzero(is_tried).tolist():
         is_kept = (low != agent) & (high != agent)
-        apart = _smaller_part(low[is_kept], high[is_kept], np.arange(agents) != agent)
+        apart = _smaller_part(low[is_kept], high[is_kept], np.arange(len(is_tried)) != agent)
         if apart is not None:
             found[agent] = apart
     return found
@@ -105,17 +106,17 @@ def _in_every_tree(low: Integers, high: Integers, agents: int) -> tuple[Booleans
     """Which encounters some spanning trees all have, and which agents have two neighbours or more in all of them.
 
     Every bridge is among the former and every cut agent among the latter: a tree is whole without a leaf. Where there
-    is no tree, because the pool falls apart as it is, that is everything.
+    is no tree, because somebody has met nobody, that is everything.
     """
-    numbers = csr_array((np.ones(2 * len(low)), (np.append(low, high), np.append(high, low))), shape=(agents, agents))
-    ends = low * agents + high
+    edges = csr_array((np.ones(len(low)), (low, high)), shape=(agents, agents))
+    ends = joined(low, agents, high)
     is_everywhere, is_inner = np.ones(len(low), dtype=bool), np.ones(agents, dtype=bool)
     for root in np.unique(np.linspace(0, agents - 1, _TREES).astype(np.int64)).tolist():
-        order, before = breadth_first_order(numbers, root, directed=False)
+        order, before = breadth_first_order(edges, root, directed=False)
         if len(order) < agents:
             break
-        one, other = order[1:].astype(np.int64), before[order[1:]].astype(np.int64)
-        is_everywhere &= np.isin(ends, np.minimum(one, other) * agents + np.maximum(one, other))
+        one, other = order[1:], before[order[1:]]
+        is_everywhere &= np.isin(ends, joined_either_way(one, other, agents))
         is_inner &= np.bincount(np.append(one, other), minlength=agents) >= 2
     return is_everywhere, is_inner
 

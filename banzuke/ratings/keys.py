@@ -32,6 +32,17 @@ def joined(major: Numbers, minors: int, minor: Numbers | NDArray[np.bool_]) -> N
     return keys
 
 
+def joined_either_way(one: Numbers, other: Numbers, many: int) -> Numbers:
+    """(entries,) keys that are equal for the same two numbers, whichever comes first: the lower one is the major.
+
+    Args:
+        one: not negative.
+        other: not negative.
+        many: above all of them.
+    """
+    return joined(np.minimum(one, other), many, np.maximum(one, other))
+
+
 def distinct(keys: Numbers) -> tuple[Integers, NDArray[np.int32]]:
     """The keys that occur, ascending, and (entries,) the index of each entry's among them."""
     if not _are_dense(keys):

@@ -16,7 +16,7 @@ from scipy.special import betainc, expit, ndtr, stdtr
 
 from banzuke.ratings.connections import connection_warnings
 from banzuke.ratings.elo import ELO_PER_NAT, normal_quantile
-from banzuke.ratings.keys import codes, counted, distinct, joined
+from banzuke.ratings.keys import codes, counted, distinct, joined, joined_either_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -201,7 +201,7 @@ class _Uses:
         one_of[games.pair] = np.arange(len(games.pair))
         game = one_of[one_of >= 0]
         run, first, second = (side[game] for side in (games.run, games.first, games.second))
-        encounter = codes(joined(np.minimum(first, second), agents, np.maximum(first, second)))
+        encounter = codes(joined_either_way(first, second, agents))
         meeting = codes(joined(run, 1 + int(encounter.max(initial=0)), encounter))
         used, use = distinct(joined(meeting, max(openings, 1), games.opening[game]))
         example = np.empty(len(used), dtype=np.int64)

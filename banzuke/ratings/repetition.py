@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from banzuke.ratings.keys import codes, counted, joined
+from banzuke.ratings.keys import codes, counted, joined, joined_either_way
 
 if TYPE_CHECKING:
     from banzuke.ratings.existence import Booleans
@@ -57,7 +57,7 @@ class OpeningColumns:
     def encounters(self) -> Numbers:
         """Equal for games of the same two agents."""
         agents = 1 + int(max(self.first.max(initial=0), self.second.max(initial=0)))
-        return codes(joined(np.minimum(self.first, self.second), agents, np.maximum(self.first, self.second)))
+        return codes(joined_either_way(self.first, self.second, agents))
 
     @cached_property
     def clusters(self) -> Numbers:

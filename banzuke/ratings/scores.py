@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banzuke.errors import RatingError
-from banzuke.ratings.keys import codes, counted, distinct, joined
+from banzuke.ratings.keys import codes, counted, distinct, joined, joined_either_way
 
 if TYPE_CHECKING:
     from banzuke.ratings.keys import Numbers
@@ -150,9 +150,7 @@ def tally(games: GameColumns, agents: int) -> Tally:
     _check_columns(games, agents)
     if len(games.pair) == 0:
         return _empty_tally(agents)
-    low, high = (side(games.first_agent, games.second_agent) for side in (np.minimum, np.maximum))
-    encounters, encounter_of_game = distinct(joined(low, agents, high))
-    del low, high
+    encounters, encounter_of_game = distinct(joined_either_way(games.first_agent, games.second_agent, agents))
     cell = 3 * (games.first_agent > games.second_agent).astype(np.int8)
     cell += (2.0 * games.first_score).astype(np.int8)
     pair_encounter, pair_cells = _pairs(games.pair, encounter_of_game, cell)
